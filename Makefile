@@ -1,0 +1,38 @@
+# `make sweep` and `make test` need nothing but Python >= 3.11, make and the package index.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SPEC   ?= digits-ratio
+
+.PHONY: help sweep test test-slow bench lint clean
+help:            ## what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sgdscope needs Python 3.11 or newer; this is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up $(VENV) (torch and Ray: up to a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+	  && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[test]' \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+sweep: $(READY)  ## run the main sweep (SPEC=digits-ratio) into ./sweeps, to its report
+	@$(BIN)/sgdscope run $(SPEC)
+
+test: $(READY)   ## the test suite
+	@$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the long tests: kills at random moments, full presets
+	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+bench: $(READY)  ## benchmarks: ratios, interleaved
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
+	@$(BIN)/python -m bench.usual_way
+
+lint: $(READY)   ## ruff
+	@$(BIN)/ruff check orchestrator trainables analysis tests bench
+
+clean:           ## remove the environment (sweeps stay)
+	rm -rf $(VENV)
