@@ -82,7 +82,7 @@ _SPECTRA = (
     ("run_id", "str", ""),
     ("step", "int", ""),
     ("operator", "str", "hessian: the Hessian of the mean training loss on the measurement set"),
-    ("index", "int", "1 is the largest algebraic; -1 the smallest"),
+    ("index", "int", "1 is the largest algebraic eigenvalue"),
     ("value", "float", ""),
 )
 _CURVES = (

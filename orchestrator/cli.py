@@ -1,0 +1,191 @@
+"""The command line: parse, call, print. The only place that exits.
+
+Exit codes: 0 done, 1 runs failed, 2 bad input, 130 interrupted (the same command goes on).
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_spec = click.argument("spec", metavar="SPEC")
+_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_set = click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE",
+                    help="Override a scalar of the spec, like -s train.epochs=5.")
+_storage = click.option("--storage", metavar="DIR", help="Override the spec's storage.")
+_yes = click.option("--yes", is_flag=True, help="Go ahead with more than 100,000 runs.")
+_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+def _kind(command: Callable[..., int]) -> Callable[..., None]:
+    """Turns user errors and interrupts into messages and exit codes."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        from orchestrator.errors import UserError
+
+        try:
+            code = command(*args, **kwargs)
+        except UserError as error:
+            click.echo(str(error), err=True)
+            code = BAD_INPUT
+        except KeyboardInterrupt:
+            click.echo("stopped; what is committed is kept: the same command goes on", err=True)
+            code = INTERRUPTED
+        except BrokenPipeError:
+            sys.stderr.close()
+            code = DONE
+        sys.exit(code)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sgdscope")
+def main() -> None:
+    """How learning rate, batch size and noise steer SGD: from one YAML to a fitted law.
+
+    SPEC is a YAML file or the name of a preset (see `sgdscope presets`); DIR is a sweep's folder,
+    <storage>/<name>.
+    """
+
+
+@main.command()
+@_spec
+@_set
+@_storage
+@_yes
+@_json
+@click.option("--runs", "list_runs", is_flag=True, help="List every run.")
+@_kind
+def plan(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, as_json: bool,
+         list_runs: bool) -> int:
+    """What a spec would do: runs, packs, steps, what is done, time and disk. Writes nothing."""
+    import orchestrator
+    from orchestrator import session, tell
+
+    planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
+    session.check(planned)
+    click.echo(tell.plan_json(planned) if as_json else tell.plan_text(planned))
+    if list_runs and not as_json:
+        click.echo(tell.runs_text(planned))
+    return DONE
+
+
+@main.command()
+@_spec
+@_set
+@_storage
+@_yes
+@_json
+@click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+@click.option("--address", metavar="ADDRESS", help="A running Ray cluster, like auto or ray://….")
+@_kind
+def run(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, as_json: bool,
+        inline: bool, address: str | None) -> int:
+    """Run a sweep to its report. The same command again goes on, or extends the sweep."""
+    import orchestrator
+    from orchestrator import session, tell
+
+    _stop_on_terminate()
+    planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
+    if not as_json:
+        click.echo(tell.headline(planned), err=True)
+    ended = session.run_sweep(planned, inline=inline, address=address)
+    click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
+    return FAILED if ended.failures else DONE
+
+
+@main.command()
+@_folder
+@_json
+@_kind
+def status(folder: Path, as_json: bool) -> int:
+    """How far a sweep is, from its tables alone."""
+    from orchestrator.status import status_of
+
+    found = status_of(folder)
+    click.echo(found.json() if as_json else "\n".join(found.lines()))
+    return DONE
+
+
+@main.command()
+@_folder
+@click.option("--every", default=2.0, show_default=True, help="Seconds between looks.")
+@_kind
+def watch(folder: Path, every: float) -> int:
+    """Follow a sweep until its runs have ended; from any machine that sees its folder."""
+    from orchestrator.status import status_of
+
+    last = None
+    while True:
+        found = status_of(folder)
+        if found.lines() != last:
+            last = found.lines()
+            click.echo(last[1] if len(last) == 2 else "\n".join(last[1:]))
+        if found.complete:
+            return DONE
+        time.sleep(max(0.1, every))
+
+
+@main.command()
+@_folder
+@_json
+@_kind
+def analyze(folder: Path, as_json: bool) -> int:
+    """Fit the laws to what a sweep's tables hold now, and write its report."""
+    from orchestrator import session, tell
+    from orchestrator.status import status_of
+
+    status_of(folder)
+    summary = session.analyze(folder)
+    click.echo(tell.summary_json(summary) if as_json else tell.summary_text(summary))
+    return DONE
+
+
+@main.command()
+@_json
+@click.argument("name", required=False)
+@_kind
+def presets(as_json: bool, name: str | None) -> int:
+    """The specs that come with sgdscope; with a NAME, that preset's YAML."""
+    from orchestrator import tell
+
+    click.echo(tell.presets_text(name, as_json=as_json), nl=name is None)
+    return DONE
+
+
+@main.command()
+@_json
+@click.option("--storage", default="./sweeps", show_default=True, metavar="DIR",
+              help="The storage to try.")
+@_kind
+def doctor(as_json: bool, storage: str) -> int:
+    """Check this machine: versions, CPUs, GPUs, compiler, storage, space."""
+    from orchestrator import diagnosis
+
+    checks = diagnosis.examine(Path(storage))
+    click.echo(diagnosis.as_json(checks) if as_json else diagnosis.as_text(checks))
+    return DONE if all(c.fine for c in checks) else FAILED
+
+
+def _stop_on_terminate() -> None:
+    """SIGTERM stops as Ctrl-C does."""
+    import signal
+
+    def stop(number: int, frame: Any) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+if __name__ == "__main__":
+    main()

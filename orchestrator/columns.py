@@ -1,0 +1,58 @@
+"""A run's config as columns of the table ``runs``."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainables.monitors import MONITORS
+
+# Config values with a column of their own; every other one is config_<section>_<key>.
+_NAMED = {
+    ("train", "lr"): "lr", ("train", "batch_size"): "batch_size",
+    ("train", "momentum"): "momentum", ("train", "weight_decay"): "weight_decay",
+    ("noise", "label"): "label_noise", ("noise", "input"): "input_noise",
+    ("noise", "gradient"): "gradient_noise", ("seed",): "seed", ("precision",): "precision",
+}
+
+
+def identity_columns(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All config columns of one run, with its ratio and effective ratio."""
+    columns = {_NAMED.get(path) or "config_" + "_".join(path): value
+               for path, value in _leaves(config)}
+    lr, batch = columns["lr"], columns["batch_size"]
+    columns["ratio"] = lr / batch
+    columns["effective_ratio"] = lr / (batch * (1 - columns["momentum"]))
+    return columns
+
+
+def config_types(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """config_… column -> "int" | "float" | "str" | "bool", over all runs of a sweep."""
+    kinds: dict[str, set[str]] = {}
+    for config in configs:
+        for name, value in identity_columns(config).items():
+            if name.startswith("config_"):
+                found = kinds.setdefault(name, set())
+                if value is not None:
+                    found.add(type(value).__name__)
+    return {n: _common(k) for n, k in kinds.items()}
+
+
+def monitor_columns(monitors: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    """Column -> unit of all monitors of a spec."""
+    return {c: u for name, _ in monitors for c, u in MONITORS[name].columns.items()}
+
+
+def _common(kinds: set[str]) -> str:
+    if kinds == {"int", "float"}:
+        return "float"
+    return kinds.pop() if len(kinds) == 1 else "str"
+
+
+def _leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterable[tuple[tuple, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, key))
+        elif isinstance(value, list | tuple | Mapping):
+            yield (*path, key), json.dumps(value, sort_keys=True)
+        else:
+            yield (*path, key), value

@@ -1,0 +1,161 @@
+"""What a plan costs: relative weights for ordering, seconds for people, bytes for the disk."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.packing import PackPlan, group_key
+from orchestrator.plan import Plan
+from orchestrator.store import LocalStore
+from trainables.schedules import measuring_steps, total_steps
+
+ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 40}
+PART_BYTES, START_S = 40_000, 8.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of computing over all packs, of the wall clock with ``slots`` packs at once, bytes."""
+
+    compute_s: float
+    wall_s: float
+    slots: int
+    disk_bytes: int
+    source: str
+
+
+def weight(pack: PackPlan) -> float:
+    """A pack's relative cost, without measuring anything: its updates and its snapshots."""
+    steps, snapshots = lengths(pack)
+    config = pack.members[0].config
+    runs = pack.width if pack.engine == "vmap" else len(pack.members)
+    size, batch = config["measure"]["set_size"], config["train"]["batch_size"]
+    return steps * (4.0 + runs * (0.1 + batch / 64)) + snapshots * runs * size / 32
+
+
+def lengths(pack: PackPlan) -> tuple[int, int]:
+    """(steps, snapshots) of a pack; the bound of ``until`` counts as its length."""
+    config = pack.members[0].config
+    per_epoch = steps_per_epoch(config)
+    steps = total_steps(config["train"], per_epoch)
+    return steps, len(measuring_steps(config["measure"]["when"], per_epoch, steps))
+
+
+def steps_per_epoch(config: Mapping[str, Any]) -> int:
+    """⌊N/S⌋."""
+    return config["data"]["train_size"] // config["train"]["batch_size"]
+
+
+def disk_bytes(plan: Plan) -> int:
+    """Bytes that the missing packs will add: tables, states, and weights if asked for."""
+    total = 0
+    for pack in plan.packs:
+        runs, (_, snapshots) = len(pack.members), lengths(pack)
+        spectra = snapshots * sum(o.get("k", 0) for _, o in pack.members[0].config["measure"]["monitors"])
+        total += PART_BYTES + runs * (ROW_BYTES["runs"] + snapshots * ROW_BYTES["snapshots"]
+                                      + spectra * ROW_BYTES["spectra"])
+        total += 4 * plan.parameters * runs * (plan.spec.save.weights == "final")
+    return total
+
+
+def estimate(plan: Plan) -> Estimate:
+    """From the rows of earlier runs of the same shape where there are some, else from a calibration.
+
+    A calibration trains a few steps and takes one snapshot of one pack a shape; it is remembered
+    on this machine.
+    """
+    slots = max(1, int((os.cpu_count() or 1) / plan.spec.compute.cpus))
+    earlier, remembered, used = _earlier(plan), _Timings(), set()
+    seconds = []
+    for pack in plan.packs:
+        key = group_key(pack.members[0].config)
+        if key in earlier:
+            used.add("earlier runs")
+            seconds.append(earlier[key] * len(pack.members))
+        else:
+            used.add("a calibration")
+            seconds.append(remembered.pack_seconds(pack, plan))
+    remembered.save()
+    total = sum(seconds)
+    wall = max([total / slots, *seconds]) + START_S if seconds else 0.0
+    return Estimate(total, wall, slots, disk_bytes(plan), " and ".join(sorted(used)) or "nothing")
+
+
+def _earlier(plan: Plan) -> dict[str, float]:
+    """group_key -> mean seconds a run, of the plan's runs that have ended."""
+    ended = [r for r in plan.runs if r.run_id in plan.ended]
+    if not ended or not plan.packs:
+        return {}
+    from analysis.tables import read
+
+    columns = read(plan.folder, "runs").select(["run_id", "time_train_s", "time_measure_s"])
+    spent = {i: t + m for i, t, m in zip(*columns.to_pydict().values(), strict=True)}
+    groups: dict[str, list[float]] = {}
+    for run in ended:
+        groups.setdefault(group_key(run.config), []).append(spent[run.run_id])
+    return {k: sum(v) / len(v) for k, v in groups.items()}
+
+
+class _Timings:
+    """Calibrations of this machine, kept in the user's cache folder."""
+
+    def __init__(self) -> None:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        self._path = Path(base) / "sgdscope" / "timings.json"
+        try:
+            self._known = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            self._known = {}
+        self._new = False
+
+    def pack_seconds(self, pack: PackPlan, plan: Plan) -> float:
+        key = self._key(pack, plan)
+        if key not in self._known:
+            timing = _calibrate(pack, plan)
+            self._known[key], self._new = [timing.step_s, timing.snapshot_s], True
+        step_s, snapshot_s = self._known[key]
+        steps, snapshots = lengths(pack)
+        return steps * step_s + snapshots * snapshot_s
+
+    def save(self) -> None:
+        if not self._new:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self._known, indent=0))
+        except OSError:
+            pass  # a cache that cannot be written costs time, nothing else
+
+    def _key(self, pack: PackPlan, plan: Plan) -> str:
+        import torch
+
+        from orchestrator import __version__
+
+        facts = [group_key(pack.members[0].config), plan.data.sha256, pack.width, pack.engine,
+                 plan.spec.compute.device, torch.__version__, __version__, platform.processor(),
+                 platform.node()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _calibrate(pack: PackPlan, plan: Plan) -> Any:
+    import torch
+
+    from trainables.datasets import load
+    from trainables.pack import Member, Pack
+    from trainables.timing import whole
+
+    members = [Member(m.run_id, m.config) for m in pack.members]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        data = load(members[0].config["data"], plan.spec.base_dir)
+        return whole(Pack(members, data, width=pack.width, engine=pack.engine,
+                          device=torch.device("cpu"), base_dir=plan.spec.base_dir))
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,82 @@
+"""`sgdscope doctor`: what this machine has, and what stands in the way of a sweep."""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator import preflight
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. ``fine`` is False only for what would stop a sweep."""
+
+    what: str
+    found: str
+    fine: bool = True
+    fix: str = ""
+
+
+def examine(storage: Path) -> list[Check]:
+    """All checks; takes seconds, writes nothing that stays."""
+    return [_python(), *map(_package, PACKAGES), _cpus(), _gpus(), _compiler(), _storage(storage),
+            _space(storage)]
+
+
+def _python() -> Check:
+    return Check("python", sys.version.split()[0], sys.version_info >= (3, 11),
+                 "use Python 3.11 or newer")
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, "missing", fine=False, fix="pip install sgdscope")
+
+
+def _cpus() -> Check:
+    return Check("CPUs", f"{os.cpu_count()}")
+
+
+def _gpus() -> Check:
+    count = preflight.gpu_count()
+    return Check("GPUs", f"{count}" if count else "none: packs run on CPUs")
+
+
+def _compiler() -> Check:
+    found = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
+    return Check("C++ compiler", found or "none: not needed")
+
+
+def _storage(folder: Path) -> Check:
+    problems = preflight.storage_problems(folder.expanduser().absolute() / "doctor")
+    if problems:
+        return Check("storage", problems[0].what, fine=False, fix=problems[0].fix)
+    return Check("storage", f"{folder}: files can be created there once and for all")
+
+
+def _space(folder: Path) -> Check:
+    absolute = folder.expanduser().absolute()
+    free = shutil.disk_usage(next(p for p in (absolute, *absolute.parents) if p.exists())).free
+    return Check("free space", f"{free / 1e9:.1f} GB", free > 1e9, "free at least 1 GB")
+
+
+def as_text(checks: list[Check]) -> str:
+    """A line a check; what to do where one fails."""
+    lines = []
+    for c in checks:
+        lines.append(f"{'ok ' if c.fine else 'BAD'} {c.what.ljust(13)} {c.found}")
+        if not c.fine:
+            lines.append(f"    {c.fix}")
+    return "\n".join(lines)
+
+
+def as_json(checks: list[Check]) -> str:
+    return json.dumps([asdict(c) for c in checks])

@@ -1,0 +1,142 @@
+"""What is committed of a sweep. The state is the commit; the table part is its publication.
+
+At border k a pack's state, with the rows of segment k in it, is created only if absent; then the
+rows are published from the state's bytes as ``tables/<table>/<pack_id>-<k>.parquet``, ``runs``
+last. Whoever comes after a crash finds the newest state, publishes it, and goes on from it. So a
+part has one content for ever, and any reader sees each row exactly once at every moment.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.schema import TABLES
+from orchestrator.commits import Commit, CorruptCommit, decode, encode
+from orchestrator.errors import Problem, UserError
+from orchestrator.store import LocalStore
+
+SCHEMA_PART = "0000-schema.parquet"
+_PUBLISHING_ORDER = ("snapshots", "spectra", "curves", "runs")
+
+
+class Ledger:
+    """The committed part of one sweep's folder."""
+
+    def __init__(self, store: LocalStore):
+        self.store = store
+
+    # the sweep
+
+    def create_tables(self, schemas: Mapping[str, pa.Schema]) -> None:
+        """Fixes the sweep's schemas as empty parts; refuses where others are fixed already."""
+        for table in TABLES:
+            path = f"tables/{table}/{SCHEMA_PART}"
+            if not self.store.create(path, _parquet(schemas[table].empty_table())):
+                fixed = self.schema(table)
+                if not fixed.equals(schemas[table]):
+                    raise UserError(_schema_problem(table, fixed, schemas[table]))
+
+    def schema(self, table: str) -> pa.Schema:
+        """The table's schema as fixed when the sweep was first written."""
+        content = self.store.read(f"tables/{table}/{SCHEMA_PART}")
+        if content is None:
+            raise FileNotFoundError(f"tables/{table}/{SCHEMA_PART} is missing")
+        return pq.read_schema(io.BytesIO(content))
+
+    def ended_runs(self) -> set[str]:
+        """The ids of the runs whose final row is published."""
+        ended: set[str] = set()
+        for name in self.store.names("tables/runs"):
+            if name != SCHEMA_PART:
+                content = self.store.read(f"tables/runs/{name}")
+                ended |= set(pq.read_table(io.BytesIO(content), columns=["run_id"])
+                             .column("run_id").to_pylist())
+        return ended
+
+    def open_packs(self) -> Iterator[dict[str, Any]]:
+        """The packs that were begun and have not ended."""
+        ended = {n.rsplit("-", 1)[0] for n in self.store.names("tables/runs")}
+        for pack_id in self.store.names("packs"):
+            content = None if pack_id in ended else self.store.read(f"packs/{pack_id}/pack.json")
+            if content is not None:
+                yield json.loads(content)
+
+    # a pack
+
+    def begin(self, pack: Mapping[str, Any]) -> dict[str, Any]:
+        """Fixes a pack before its first step; the one fixed earlier, if there is one."""
+        path = f"packs/{pack['pack_id']}/pack.json"
+        self.store.create(path, json.dumps(pack, indent=1, sort_keys=True).encode() + b"\n")
+        return json.loads(self.store.read(path))
+
+    def fixed(self, pack_id: str) -> dict[str, Any] | None:
+        """The pack as fixed before its first step, or None."""
+        content = self.store.read(f"packs/{pack_id}/pack.json")
+        return None if content is None else json.loads(content)
+
+    def commit(self, pack_id: str, facts: Mapping[str, Any], state: bytes,
+               rows: Mapping[str, Sequence[Mapping]]) -> None:
+        """Commits and publishes one segment; adopts it where another writer was first."""
+        parts = {t: _parquet(pa.Table.from_pylist(list(rows[t]), self.schema(t)))
+                 for t in TABLES if rows[t]}
+        path = _state_path(pack_id, facts["segment"])
+        mine = Commit(facts, state, parts)
+        committed = mine if self.store.create(path, encode(mine)) else self._load(path) or mine
+        self.publish(pack_id, committed)
+
+    def publish(self, pack_id: str, commit: Commit) -> None:
+        """Makes a commit's rows visible and drops the states that nobody needs any more."""
+        segment = commit.facts["segment"]
+        for table in _PUBLISHING_ORDER:
+            if table in commit.parts:
+                self.store.create(f"tables/{table}/{pack_id}-{segment}.parquet", commit.parts[table])
+        keep = set() if commit.facts["last"] else {segment, segment - 1}
+        for k in self._segments(pack_id):
+            if k not in keep and (commit.facts["last"] or k < segment):
+                self.store.delete(_state_path(pack_id, k))
+
+    def newest(self, pack_id: str) -> Commit | None:
+        """The newest whole commit of a pack: a damaged one falls back to the one before."""
+        for k in sorted(self._segments(pack_id), reverse=True):
+            commit = self._load(_state_path(pack_id, k))
+            if commit is not None:
+                return commit
+            self.store.delete(_state_path(pack_id, k))
+        return None
+
+    def _segments(self, pack_id: str) -> list[int]:
+        names = self.store.names(f"packs/{pack_id}")
+        return [int(n[6:-4]) for n in names if n.startswith("state-") and n[6:-4].isdigit()]
+
+    def _load(self, path: str) -> Commit | None:
+        content = self.store.read(path)
+        try:
+            return None if content is None else decode(content)
+        except CorruptCommit:
+            return None
+
+
+def _state_path(pack_id: str, segment: int) -> str:
+    return f"packs/{pack_id}/state-{segment}.bin"
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _schema_problem(table: str, fixed: pa.Schema, wanted: pa.Schema) -> Problem:
+    gone = sorted(set(fixed.names) - set(wanted.names))
+    new = sorted(set(wanted.names) - set(fixed.names))
+    changed = sorted(n for n in set(fixed.names) & set(wanted.names)
+                     if fixed.field(n).type != wanted.field(n).type)
+    parts = [f"{what} {', '.join(names)}" for what, names in
+             (("no longer has", gone), ("gains", new), ("changes the type of", changed)) if names]
+    return Problem(f"the sweep's table `{table}` {'; '.join(parts) or 'changes its metadata'}",
+                   f"tables/{table}/{SCHEMA_PART}",
+                   "a sweep's columns are fixed when it is first written: choose another name")

@@ -1,0 +1,127 @@
+"""One pack, from its newest commit to its end: trainables' generator joined to the ledger."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.columns import identity_columns
+from orchestrator.ledger import Ledger
+from orchestrator.packing import PackPlan
+from orchestrator.plan import NUMERICS
+from orchestrator.store import LocalStore
+
+FORMAT = 1
+
+
+def order(pack: PackPlan, spec: Any, folder: Path) -> dict[str, Any]:
+    """All that a worker needs to know, as plain values."""
+    return {
+        "folder": str(folder), "name": spec.name, "base_dir": str(spec.base_dir),
+        "weights": spec.save.weights == "final", "device": spec.compute.device,
+        "pack": {
+            "format": FORMAT, "pack_id": pack.pack_id, "width": pack.width, "engine": pack.engine,
+            "members": [{"run_id": m.run_id, "config": dict(m.config)} for m in pack.members],
+        },
+    }
+
+
+def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Runs the pack, committing at its borders; yields its progress as plain values.
+
+    Whatever restarts it, it goes on from the newest commit: one mechanism for every fault.
+    """
+    import torch
+
+    from trainables import snapshot
+    from trainables.measure import final_weights
+    from trainables.train import Segment, train
+
+    settle()
+    ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
+    device = torch.device(_device(order["device"]))
+    pack = _pack(order, device)
+    fixed = ledger.fixed(wanted["pack_id"]) or ledger.begin(
+        {**wanted, "borders": _borders(pack), "device_kind": device_kind(device)})
+    state, commit = pack.init(), ledger.newest(fixed["pack_id"])
+    if commit is not None:
+        ledger.publish(fixed["pack_id"], commit)
+        state = snapshot.load(commit.state, pack)
+    if commit is None or not commit.facts["last"]:
+        shared = _provenance(order, fixed["pack_id"], device)
+        for event in train(pack, state, fixed["borders"]):
+            if not isinstance(event, Segment):
+                yield vars(event)
+                continue
+            if event.last and order["weights"]:
+                for run_id, weights in final_weights(pack, state).items():
+                    ledger.store.create(
+                        f"weights/{run_id}.safetensors", snapshot.dump_weights(weights))
+            facts = {"segment": event.index, "step": state.step, "last": event.last}
+            rows = {**event.rows, "runs": _with_config(pack, event.rows["runs"], shared)}
+            ledger.commit(fixed["pack_id"], facts, snapshot.dump(state), rows)
+    yield vars(_ended(pack, state))
+
+
+def settle() -> None:
+    """Process settings of a worker: one thread and plain fp32, so that bits are reproducible."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+def _pack(order: Mapping[str, Any], device: Any) -> Any:
+    from trainables.datasets import load
+    from trainables.pack import Member, Pack
+
+    base_dir, wanted = Path(order["base_dir"]), order["pack"]
+    members = [Member(m["run_id"], m["config"]) for m in wanted["members"]]
+    data = load(members[0].config["data"], base_dir)
+    return Pack(members, data, width=wanted["width"], engine=wanted["engine"], device=device,
+                base_dir=base_dir)
+
+
+def _borders(pack: Any) -> list[int]:
+    from trainables.schedules import segment_borders
+    from trainables.timing import quick
+
+    return list(segment_borders(pack.steps, quick(pack).pack_s(pack)))
+
+
+def _ended(pack: Any, state: Any) -> Any:
+    from trainables.train import progress
+
+    return progress(pack, state)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def device_kind(device: Any) -> str:
+    """cpu, or the accelerator's name."""
+    import torch
+
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def _provenance(order: Mapping[str, Any], pack_id: str, device: Any) -> dict[str, Any]:
+    import torch
+
+    return {"name": order["name"], "pack_id": pack_id, "threads": torch.get_num_threads(),
+            "device_kind": device_kind(device), "numerics": NUMERICS,
+            "torch_version": torch.__version__, "sgdscope_version": __version__,
+            "host_name": socket.gethostname() or os.uname().nodename}
+
+
+def _with_config(pack: Any, rows: list[dict], shared: Mapping[str, Any]) -> list[dict]:
+    configs = {m.run_id: m.config for m in pack.members}
+    return [{**identity_columns(configs[row["run_id"]]), **row, **shared} for row in rows]

@@ -1,0 +1,175 @@
+"""From a spec to what has to be done: runs with ids, packs, and their cost."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Problem, UserError
+from orchestrator.ledger import Ledger
+from orchestrator.packing import PackPlan, Run, pack
+from orchestrator.store import LocalStore
+
+NUMERICS = 1  # raised only when results change on purpose
+MOST_RUNS = 100_000
+# Where a data set lies does not change its content; its hash is part of the identity.
+_PLACES = ("path", "test_path", "root", "download")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec's runs and the packs that are still to do."""
+
+    spec: Any
+    data: Any                     # trainables.datasets.DataInfo
+    parameters: int               # of the first model
+    runs: tuple[Run, ...]
+    ended: frozenset[str]         # ids of this plan's runs whose final row is published
+    packs: tuple[PackPlan, ...]   # to do; begun ones with exactly their members, first
+    begun: frozenset[str]         # pack_ids that have a state or were fixed
+    strangers: int                # runs in the tables that the spec no longer names
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.spec)
+
+    @property
+    def missing(self) -> tuple[Run, ...]:
+        return tuple(r for r in self.runs if r.run_id not in self.ended)
+
+
+def folder_of(spec: Any) -> Path:
+    """The sweep's folder: <storage>/<name>."""
+    if "://" in spec.storage:
+        raise UserError(spec.problem(
+            f"storage {spec.storage!r} is not a folder", "storage",
+            "give a folder on this machine or on a shared file system"))
+    return Path(spec.storage).expanduser().absolute() / spec.name
+
+
+def identity(config: Mapping[str, Any], data_sha256: str) -> str:
+    """run_id: first 16 hex digits of the SHA-256 of everything that can change the run's rows."""
+    data = {k: v for k, v in config["data"].items() if k not in _PLACES}
+    whole = {**config, "data": data | {"sha256": data_sha256}, "numerics": NUMERICS}
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_plan(spec: Any, *, yes: bool = False) -> Plan:
+    """The plan of a spec against what its folder already holds. Reads only; writes nothing."""
+    from orchestrator.grid import count_cells, expand, run_configs
+
+    folder = folder_of(spec)
+    count = count_cells(spec)
+    if count > MOST_RUNS and not yes:
+        raise UserError(spec.problem(
+            f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
+            "make it coarser, or say --yes if you mean it"))
+    info = _told(spec, _describe, "data")
+    configs = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
+    runs = tuple({i: Run(i, c) for c in configs for i in [identity(c, info.sha256)]}.values())
+    suits = _Suits(spec, info)
+    for config in {json.dumps(r.config["model"], sort_keys=True): r.config for r in runs}.values():
+        _told(spec, lambda _, c=config: suits(c), "model")
+    return _against(spec, info, runs, suits, Ledger(LocalStore(folder)))
+
+
+def _sized(config: Mapping[str, Any], info: Any) -> dict[str, Any]:
+    """The config with the sizes that its data turned out to have."""
+    data = {**config["data"], "train_size": info.train_size, "test_size": info.test_size}
+    wanted = config["measure"].get("set_size") or 2048
+    measure = {**config["measure"], "set_size": min(info.train_size, wanted)}
+    return {**config, "data": data, "measure": measure}
+
+
+def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger: Ledger) -> Plan:
+    tabled = ledger.ended_runs()
+    wanted = {r.run_id: r for r in runs}
+    taken: list[PackPlan] = []
+    for fixed in ledger.open_packs():
+        members = tuple(Run(m["run_id"], m["config"]) for m in fixed["members"])
+        if any(m.run_id in wanted for m in members):
+            taken.append(PackPlan(fixed["pack_id"], members, fixed["width"], fixed["engine"]))
+    held = {m.run_id for p in taken for m in p.members}
+    fresh = pack([r for r in runs if r.run_id not in tabled and r.run_id not in held], suits)
+    return Plan(
+        spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),
+        ended=frozenset(tabled & set(wanted)), packs=(*taken, *fresh),
+        begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)))
+
+
+class _Suits:
+    """Engine and width limit of a group, from the built model; each model is built once."""
+
+    def __init__(self, spec: Any, info: Any):
+        self._spec, self._info, self._known = spec, info, {}
+        self.parameters = 0
+
+    def __call__(self, config: Mapping[str, Any]) -> tuple[str, int]:
+        from trainables.suitability import Suitability, examine
+
+        key = json.dumps([config["model"], config["train"]["batch_size"]], sort_keys=True)
+        if key not in self._known:
+            found: Suitability = examine(
+                config, self._info.input_shape, self._info.classes, self._spec.base_dir,
+                device=self._spec.compute.device)
+            self.parameters = self.parameters or found.parameters
+            limit = found.limit if self._spec.compute.pack == "auto" else self._spec.compute.pack
+            self._known[key] = found.engine, limit
+        return self._known[key]
+
+
+def _describe(spec: Any) -> Any:
+    from trainables.datasets import describe
+
+    return describe(spec.data, spec.base_dir)
+
+
+def _told(spec: Any, ask: Any, key: str) -> Any:
+    """What ``ask(spec)`` says, its InputError turned into a located problem of the spec."""
+    from trainables.errors import InputError
+
+    try:
+        return ask(spec)
+    except InputError as error:
+        raise UserError(spec.problem(error.what, error.key or key, error.fix)) from error
+
+
+def resolved_tree(plan: Plan) -> dict[str, Any]:
+    """What resolved.yaml holds: the whole spec, the data's hash, and versions."""
+    from orchestrator import __version__
+
+    return {**plan.spec.resolved(), "data_sha256": plan.data.sha256,
+            "numerics": NUMERICS, "sgdscope_version": __version__}
+
+
+FROZEN = ("data", "model", "train", "measure")
+
+
+def check_unchanged(plan: Plan, earlier: Mapping[str, Any]) -> None:
+    """Refuses a spec that differs, in what may not change, from the one its folder was made by."""
+    now = resolved_tree(plan)
+    before = {**earlier, "data": _placeless(earlier.get("data")) | {"sha256": earlier.get("data_sha256")}}
+    now = {**now, "data": _placeless(now["data"]) | {"sha256": now["data_sha256"]}}
+    problems: list[Problem] = []
+    for section in FROZEN:
+        for key, old, new in _differences(before.get(section), now.get(section), section):
+            problems.append(plan.spec.problem(
+                f"`{key}` was {old!r} and is now {new!r}, but {plan.folder} was made by the former",
+                key, "choose another name: (or storage:), or restore the value"))
+    if problems:
+        raise UserError(*problems)
+
+
+def _placeless(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {k: v for k, v in (data or {}).items() if k not in _PLACES}
+
+
+def _differences(old: Any, new: Any, key: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [d for k in dict.fromkeys((*old, *new))
+                for d in _differences(old.get(k), new.get(k), f"{key}.{k}")]
+    plain_old, plain_new = (json.loads(json.dumps(v)) for v in (old, new))
+    return [] if plain_old == plain_new else [(key, plain_old, plain_new)]

@@ -1,0 +1,113 @@
+"""One voice on the terminal: a live line on a terminal, plain lines elsewhere, with an ETA."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+PLAIN_EVERY_S = 5.0
+
+
+@dataclass
+class PackFacts:
+    """A pack as last told: its expected share of the work and its counts."""
+
+    weight: float
+    runs: int
+    fraction: float = 0.0
+    finished: int = 0
+    diverged: int = 0
+    over: bool = False
+
+
+@dataclass
+class Progress:
+    """Collects what the packs tell and says it; the ``listener`` of whoever runs them."""
+
+    orders: Sequence[Mapping[str, Any]]
+    weights: Sequence[float]
+    out: TextIO = field(default_factory=lambda: sys.stderr)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._packs = {o["pack"]["pack_id"]: PackFacts(w, len(o["pack"]["members"]))
+                       for o, w in zip(self.orders, self.weights, strict=True)}
+        self._start = self._said = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        self._live = _live() if self.out.isatty() else None
+
+    # what is told
+
+    def told(self, pack_id: str, facts: Mapping[str, Any], *, ended: bool) -> None:
+        """A beat of a pack."""
+        pack = self._packs[pack_id]
+        pack.fraction = 1.0 if ended else facts["step"] / facts["steps"]
+        pack.finished, pack.diverged, pack.over = facts["finished"], facts["diverged"], ended
+        self._say(final=False)
+
+    def failed(self, pack_id: str, reason: str) -> None:
+        """A pack that will not end: its traceback, or why its worker was lost."""
+        self.failures[pack_id] = reason
+        self._packs[pack_id].fraction = 1.0
+
+    def close(self) -> None:
+        """The last line."""
+        if self._live is not None:
+            self._live.stop()
+        self._say(final=True)
+
+    # what is said
+
+    def line(self) -> str:
+        """Packs and runs that are over, how far the rest is, and how long it will take."""
+        packs = self._packs.values()
+        finished, diverged = (sum(getattr(p, n) for p in packs) for n in ("finished", "diverged"))
+        text = (f"{self.fraction:4.0%}  runs {finished + diverged}/{sum(p.runs for p in packs)}"
+                f" ({finished} finished, {diverged} diverged)"
+                f"  packs {sum(p.over for p in packs)}/{len(self._packs)}"
+                f"  {clock(time.monotonic() - self._start)}")
+        eta = self._eta()
+        return text + (f"  ETA {clock(eta)}" if eta is not None and self.fraction < 1 else "") + (
+            f"  {len(self.failures)} packs failed" if self.failures else "")
+
+    @property
+    def fraction(self) -> float:
+        """The share of the expected work that is done."""
+        whole = sum(p.weight for p in self._packs.values())
+        return sum(p.weight * p.fraction for p in self._packs.values()) / whole if whole else 1.0
+
+    def _eta(self) -> float | None:
+        now, done = time.monotonic(), self.fraction
+        if self._first is None and done > 0:
+            self._first = (now, done)
+        if self._first is None or done - self._first[1] < 0.01:
+            return None
+        return (now - self._first[0]) / (done - self._first[1]) * (1.0 - done)
+
+    def _say(self, *, final: bool) -> None:
+        if self._live is not None and not final:
+            self._live.update(self.line())
+        elif final or time.monotonic() - self._said >= PLAIN_EVERY_S:
+            self._said = time.monotonic()
+            self.out.write(self.line() + "\n")
+            self.out.flush()
+
+
+def _live() -> Any:
+    from rich.console import Console
+    from rich.live import Live
+
+    live = Live(console=Console(stderr=True), refresh_per_second=4, transient=True)
+    live.start()
+    return live
+
+
+def clock(seconds: float) -> str:
+    """12 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

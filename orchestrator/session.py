@@ -1,0 +1,136 @@
+"""One sweep from its plan to its report: open the folder, run what is missing, analyse."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from analysis.schema import sweep_schema
+from orchestrator import costs, preflight
+from orchestrator.columns import config_types, monitor_columns
+from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger
+from orchestrator.packrun import order, run_pack
+from orchestrator.plan import Plan, check_unchanged, resolved_tree
+from orchestrator.progress import Progress
+from orchestrator.store import LocalStore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session ended: the sweep's folder, the packs that failed, and the analysis."""
+
+    folder: Path
+    failures: Mapping[str, str]
+    summary: Any
+    seconds: float
+
+
+def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
+              out: TextIO | None = None) -> Outcome:
+    """Runs what is missing of the plan, then writes the report. UserError before anything starts.
+
+    Ctrl-C raises KeyboardInterrupt after the workers have stopped: nothing committed is lost.
+    """
+    out, start = out or sys.stderr, time.monotonic()
+    check(plan, on_cluster=address is not None)
+    folder = open_folder(plan)
+    failures: Mapping[str, str] = {}
+    if plan.packs:
+        failures = _run_packs(plan, folder, inline=inline, address=address, out=out)
+    out.write("analysing …\n")
+    summary = analyze(folder, only={r.run_id for r in plan.runs})
+    return Outcome(folder, failures, summary, time.monotonic() - start)
+
+
+def check(plan: Plan, *, on_cluster: bool = False) -> None:
+    """All that would go wrong later, at once."""
+    problems = [] if on_cluster else preflight.machine_problems(plan.spec)
+    problems += preflight.storage_problems(plan.folder)
+    problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan))
+    if problems:
+        raise UserError(*problems)
+    earlier = read_resolved(plan.folder)
+    if earlier is not None:
+        check_unchanged(plan, earlier)
+
+
+def open_folder(plan: Plan) -> Path:
+    """Writes what a sweep's folder begins with: the spec, resolved, and the empty tables."""
+    import yaml
+
+    store = LocalStore(plan.folder)
+    types = config_types(r.config for r in plan.runs)
+    Ledger(store).create_tables(sweep_schema(types, monitor_columns(plan.spec.measure.monitors)))
+    tree = yaml.safe_dump(json.loads(json.dumps(resolved_tree(plan))), sort_keys=False,
+                          allow_unicode=True)
+    for name, text in (("spec.yaml", plan.spec.text), ("resolved.yaml", tree)):
+        if store.read(name) != text.encode():
+            store.replace(name, text.encode())
+    runs = "\n".join(r.run_id for r in plan.runs) + "\n"
+    if store.read("planned.txt") != runs.encode():
+        store.replace("planned.txt", runs.encode())
+    return plan.folder
+
+
+def read_resolved(folder: Path) -> dict[str, Any] | None:
+    """The resolved spec of a sweep's folder, or None where there is none yet."""
+    import yaml
+
+    content = LocalStore(folder).read("resolved.yaml")
+    return None if content is None else yaml.safe_load(content)
+
+
+def planned_runs(folder: Path) -> set[str]:
+    """The ids of the runs that the folder's newest spec names."""
+    content = LocalStore(folder).read("planned.txt")
+    return set() if content is None else set(content.decode().split())
+
+
+def analyze(folder: Path, only: set[str] | None = None) -> Any:
+    """The analysis of what the tables hold now; writes analysis/ and report.html."""
+    from analysis import report
+
+    resolved = read_resolved(folder) or {}
+    wanted = only if only is not None else planned_runs(folder)
+    return report.write(folder, {"resolved": resolved, "runs": sorted(wanted)})
+
+
+def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,
+               out: TextIO) -> Mapping[str, str]:
+    packs = sorted(plan.packs, key=costs.weight, reverse=True)
+    orders = [order(p, plan.spec, folder) for p in packs]
+    progress = Progress(orders, [costs.weight(p) for p in packs], out)
+    try:
+        if inline:
+            _run_inline(orders, progress)
+        else:
+            from orchestrator.sweep import run_on_ray
+
+            compute = plan.spec.compute
+            run_on_ray(orders, cpus=compute.cpus, gpus=compute.gpus, address=address,
+                       listener=progress)
+    finally:
+        progress.close()
+    store = LocalStore(folder)
+    for pack_id, reason in progress.failures.items():
+        store.replace(f"packs/{pack_id}/error.txt", reason.encode())
+    return progress.failures
+
+
+def _run_inline(orders: Sequence[Mapping[str, Any]], progress: Progress) -> None:
+    import traceback
+
+    for one in orders:
+        pack_id = one["pack"]["pack_id"]
+        try:
+            facts = {"step": 0, "steps": 1, "finished": 0, "diverged": 0}
+            for facts in run_pack(one):
+                progress.told(pack_id, facts, ended=False)
+            progress.told(pack_id, facts, ended=True)
+        except Exception:  # noqa: BLE001  (whatever a user's model raises is shown to the user)
+            progress.failed(pack_id, traceback.format_exc())
+

@@ -1,0 +1,60 @@
+"""What a sweep's folder says of itself: read from the tables alone, without Ray or torch."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Problem, UserError
+from orchestrator.ledger import Ledger
+from orchestrator.store import LocalStore
+
+
+@dataclass(frozen=True)
+class Status:
+    """Counts of one sweep."""
+
+    folder: str
+    planned: int
+    ended: int
+    by_status: dict[str, int]
+    packs_begun: int
+    failures: dict[str, str]  # pack_id -> last line of its traceback
+
+    @property
+    def complete(self) -> bool:
+        return self.ended >= self.planned
+
+    def lines(self) -> list[str]:
+        """What a person reads."""
+        share = self.ended / self.planned if self.planned else 1.0
+        counts = ", ".join(f"{n} {s}" for s, n in sorted(self.by_status.items())) or "none yet"
+        text = [f"{self.folder}", f"{share:4.0%}  runs {self.ended}/{self.planned} ({counts})"
+                + (f"  packs under way {self.packs_begun}" if self.packs_begun else "")]
+        return text + [f"pack {p} failed: {why}" for p, why in self.failures.items()]
+
+    def json(self) -> str:
+        return json.dumps({**asdict(self), "complete": self.complete})
+
+
+def status_of(folder: Path) -> Status:
+    """The status of a sweep's folder; UserError where it is none."""
+    from analysis.tables import read
+
+    if not (folder / "resolved.yaml").exists():
+        raise UserError(Problem(f"{folder} holds no sweep", str(folder),
+                                "give <storage>/<name>, the folder that `run` printed"))
+    store = LocalStore(folder)
+    wanted = set((store.read("planned.txt") or b"").decode().split())
+    table = read(folder, "runs").select(["run_id", "status"]).to_pydict()
+    ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
+    begun = list(Ledger(store).open_packs())
+    return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), len(begun),
+                  {p["pack_id"]: _last_line(store, p["pack_id"]) for p in begun
+                   if _last_line(store, p["pack_id"])})
+
+
+def _last_line(store: LocalStore, pack_id: str) -> str:
+    content: Any = store.read(f"packs/{pack_id}/error.txt")
+    return content.decode(errors="replace").strip().splitlines()[-1] if content else ""

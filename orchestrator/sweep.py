@@ -1,0 +1,142 @@
+"""Ray Tune: the only file that runs a sweep on Ray. One pack a trial, actors reused.
+
+Tune schedules and restarts; it keeps nothing that matters. Rows and states are committed by the
+workers themselves, so whatever Tune forgets is found again by pack_id.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
+
+import ray  # noqa: E402  (its environment is read at import)
+from ray import tune  # noqa: E402
+
+from orchestrator.errors import Problem, UserError  # noqa: E402
+from orchestrator.packrun import run_pack  # noqa: E402
+
+WORKER_LOSSES = 5  # times that a pack's worker may vanish before the pack is given up
+
+
+class PackTrial(tune.Trainable):
+    """A trial: one pack, told a beat at a time."""
+
+    def setup(self, config: dict, orders: Sequence[str] = ()) -> None:
+        """Called once an actor; ``orders`` are the packs of the sweep as JSON."""
+        self._orders = orders
+        self.reset_config(config)
+
+    def reset_config(self, config: dict) -> bool:
+        """Takes up another pack in the same process."""
+        self._events = run_pack(json.loads(self._orders[config["index"]]))
+        self._facts = {"step": 0, "steps": 1, "running": 0, "finished": 0, "diverged": 0}
+        return True
+
+    def step(self) -> dict:
+        """Trains for a beat. An exception is the run's own: it is told, and not tried again."""
+        try:
+            self._facts = next(self._events)
+        except StopIteration:
+            return {**self._facts, "done": True, "failure": ""}
+        except Exception:  # noqa: BLE001  (whatever a user's model raises is shown to the user)
+            return {**self._facts, "done": True, "failure": traceback.format_exc()}
+        return {**self._facts, "done": False, "failure": ""}
+
+
+class _Told(tune.Callback):
+    """Passes Tune's events on to our own progress."""
+
+    def __init__(self, orders: Sequence[Mapping], listener: Any):
+        self._orders, self._listener = orders, listener
+
+    def _pack_id(self, trial: Any) -> str:
+        return self._orders[trial.config["index"]]["pack"]["pack_id"]
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):  # noqa: ARG002
+        """A beat of one pack."""
+        if result["failure"]:
+            self._listener.failed(self._pack_id(trial), result["failure"])
+        else:
+            self._listener.told(self._pack_id(trial), result, ended=result["done"])
+
+    def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
+        """The worker vanished more often than ``WORKER_LOSSES``."""
+        why = trial.get_pickled_error() or "the worker process died"
+        self._listener.failed(self._pack_id(trial), str(why))
+
+
+def run_on_ray(orders: Sequence[Mapping], *, cpus: float, gpus: float | str, address: str | None,
+               listener: Any) -> None:
+    """Runs the packs as Tune trials, in the order given; returns when all have ended or failed."""
+    scratch = tempfile.mkdtemp(prefix="sgdscope-tune-")
+    try:
+        with _cluster(address):
+            resources = _resources(cpus, gpus)
+            logging.getLogger("ray.tune").setLevel(logging.ERROR)
+            trainable = tune.with_parameters(PackTrial, orders=[json.dumps(o) for o in orders])
+            tune.Tuner(
+                tune.with_resources(trainable, resources),
+                param_space={"index": tune.grid_search(list(range(len(orders))))},
+                tune_config=tune.TuneConfig(
+                    reuse_actors=True, trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name),
+                run_config=tune.RunConfig(
+                    name="packs", storage_path=scratch, verbose=0, log_to_file=False,
+                    failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
+                    callbacks=[_Told(orders, listener)]),
+            ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trial_name(trial: Any) -> str:
+    return f"pack-{trial.config['index']}"
+
+
+@contextlib.contextmanager
+def _cluster(address: str | None):
+    """This process's own Ray instance on this machine, or the cluster at ``address``."""
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {"include_dashboard": False}
+    try:
+        ray.init(address=address or "local", **options)
+    except ConnectionError as error:
+        raise UserError(Problem(
+            f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",
+            "start one (ray up cluster.yaml), or leave --address out to run on this machine",
+        )) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _resources(cpus: float, gpus: float | str) -> dict[str, float]:
+    """What one trial asks for; UserError where no node can give it, instead of waiting for ever."""
+    nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+    most = {kind: max((n.get(kind, 0.0) for n in nodes), default=0.0) for kind in ("CPU", "GPU")}
+    wanted = {"CPU": cpus, "GPU": (1.0 if most["GPU"] else 0.0) if gpus == "auto" else float(gpus)}
+    problems = [
+        Problem(f"a trial asks for {amount:g} {kind}s, but no node has more than {most[kind]:g}",
+                f"compute.{kind.lower()}s", f"ask for at most {most[kind]:g}")
+        for kind, amount in wanted.items() if amount > most[kind]]
+    if problems:
+        raise UserError(*problems)
+    return {kind.lower(): amount for kind, amount in wanted.items() if amount}

@@ -1,0 +1,136 @@
+"""What the commands print: plans, endings and presets, as text and as JSON."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator import costs
+from orchestrator.plan import Plan
+from orchestrator.progress import clock
+
+
+def headline(plan: Plan) -> str:
+    """One line before a sweep starts."""
+    done = f", {len(plan.ended)} of them done" if plan.ended else ""
+    return (f"{plan.spec.name}: {len(plan.runs)} runs{done}; {len(plan.packs)} packs to do"
+            f" → {plan.folder}")
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """A plan as plain values."""
+    estimate = costs.estimate(plan)
+    steps = sum(costs.lengths(p)[0] * len(p.members) for p in plan.packs)
+    snapshots = sum(costs.lengths(p)[1] * len(p.members) for p in plan.packs)
+    return {
+        "name": plan.spec.name, "folder": str(plan.folder), "runs": len(plan.runs),
+        "done": len(plan.ended), "missing": len(plan.missing), "strangers": plan.strangers,
+        "packs": len(plan.packs), "packs_begun": len(plan.begun), "steps": steps,
+        "snapshots": snapshots, "parameters": plan.parameters,
+        "train_size": plan.data.train_size, "test_size": plan.data.test_size,
+        "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
+        "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
+    }
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan as a person reads it."""
+    f = plan_facts(plan)
+    shape = "×".join(map(str, plan.data.input_shape))
+    lines = [
+        f"{f['name']} → {f['folder']}",
+        f"data     {plan.spec.data['name']}: {f['train_size']} training and {f['test_size']} test"
+        f" examples of {shape}, {plan.data.classes} classes",
+        f"model    {plan.spec.model['name']}: {f['parameters']:,} parameters",
+        f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"
+        + (f"; {f['strangers']} more in the tables, of cells that the spec no longer names"
+           if f["strangers"] else ""),
+        f"packs    {f['packs']} to do" + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
+        f"work     {f['steps']:,} steps and {f['snapshots']:,} snapshots of single runs",
+        f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
+        f" ({clock(f['compute_s'])} of computing; by {f['source']})"
+        if f["packs"] else "time     nothing to train",
+        f"disk     about {f['disk_bytes'] / 1e6:.1f} MB",
+    ]
+    for pack in plan.packs[:40]:
+        lines.append(_pack_line(pack))
+    if len(plan.packs) > 40:
+        lines.append(f"         … and {len(plan.packs) - 40} more packs")
+    return "\n".join(lines)
+
+
+def _pack_line(pack: Any) -> str:
+    steps, snapshots = costs.lengths(pack)
+    batch = pack.members[0].config["train"]["batch_size"]
+    return (f"  pack {pack.pack_id}  S = {batch:<5} {len(pack.members):>3} runs, width {pack.width}"
+            f" ({pack.engine}), {steps:,} steps, {snapshots} snapshots")
+
+
+def plan_json(plan: Plan) -> str:
+    """A plan with its runs, for programs."""
+    runs = [{"run_id": r.run_id, "done": r.run_id in plan.ended, "config": dict(r.config)}
+            for r in plan.runs]
+    return json.dumps({**plan_facts(plan), "run_list": runs})
+
+
+def runs_text(plan: Plan) -> str:
+    """Every run in a line: its id, whether it is done, and what distinguishes it."""
+    from orchestrator.columns import identity_columns
+
+    rows = [identity_columns(r.config) for r in plan.runs]
+    varying = [c for c in rows[0] if len({json.dumps(r[c]) for r in rows}) > 1]
+    lines = ["  ".join(["run_id".ljust(16), "done", *varying])]
+    for run, row in zip(plan.runs, rows, strict=True):
+        mark = "yes " if run.run_id in plan.ended else "no  "
+        lines.append("  ".join([run.run_id, mark, *(_short(row[c]).ljust(len(c)) for c in varying)]))
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def summary_text(summary: Any) -> str:
+    """The analysis in a few lines; the verdict and the report's path last."""
+    return "\n".join([*summary.lines, summary.verdict, f"report: {summary.path}"])
+
+
+def summary_json(summary: Any) -> str:
+    return json.dumps({"verdict": summary.verdict, "report": str(summary.path),
+                       "lines": list(summary.lines)})
+
+
+def ended_text(ended: Any) -> str:
+    """How a sweep ended, its failures first."""
+    return "\n".join([*_failure_lines(ended.failures, ended.folder), summary_text(ended.summary)])
+
+
+def ended_json(ended: Any) -> str:
+    return json.dumps({
+        "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
+        "failures": {p: w.strip().splitlines()[-1] for p, w in ended.failures.items()},
+        **json.loads(summary_json(ended.summary))})
+
+
+def _failure_lines(failures: Mapping[str, str], folder: Any) -> list[str]:
+    lines = []
+    for pack_id, why in list(failures.items())[:5]:
+        cause = (why.strip().splitlines() or ["no reason given"])[-1]
+        lines += [f"pack {pack_id} failed: {cause}", f"  log: {folder}/packs/{pack_id}/error.txt"]
+    if len(failures) > 5:
+        lines.append(f"… and {len(failures) - 5} more packs failed")
+    if failures:
+        lines.append("the other runs are whole; the same command tries the failed packs again")
+    return lines
+
+
+def presets_text(name: str | None, *, as_json: bool) -> str:
+    """The list of presets, or one preset's YAML."""
+    from orchestrator.presets import find_preset, list_presets
+
+    if name is not None:
+        return find_preset(name).path.read_text(encoding="utf-8")
+    found = list_presets()
+    if as_json:
+        return json.dumps([{"name": p.name, "title": p.title, "path": str(p.path)} for p in found])
+    width = max(len(p.name) for p in found)
+    return "\n".join(f"{p.name.ljust(width)}  {p.title}" for p in found)

@@ -1,0 +1,113 @@
+"""How the runs of a pack are evaluated together. One interface, several ways, equal to rounding.
+
+A model is a function (params, buffers, x) -> outputs of one run. An engine evaluates it, or the
+gradient of its mean loss, for all runs at once. Which engine suits which shape: ``choose``.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from trainables.losses import per_example
+
+Tensors = dict[str, Tensor]
+
+
+class Engine(Protocol):
+    """Evaluates R runs: params and buffers carry the run dimension in front."""
+
+    name: str
+
+    def outputs(self, module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor,
+                *, shared: bool) -> Tensor:
+        """(R, n, C) outputs for x (n, …) if ``shared`` by all runs, else (R, n, …).
+
+        Differentiable in params; a module in train mode updates ``buffers`` in place.
+        """
+
+    def gradients(self, module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor,
+                  y: Tensor, loss: str, alive: Tensor) -> tuple[Tensor, Tensors]:
+        """(R,) mean losses of each run's own batch and their gradients; cost R gradients.
+
+        Runs that are not ``alive`` may be skipped (loss 0, gradient 0).
+        """
+
+
+class VmapEngine:
+    """torch.func.vmap over the runs: one kernel call serves the whole pack."""
+
+    name = "vmap"
+
+    def outputs(self, module, params, buffers, x, *, shared):
+        def one(p, b, x):
+            return functional_call(module, (p, b), (x,))
+
+        return vmap(one, in_dims=(0, 0, None if shared else 0))(params, buffers, x)
+
+    def gradients(self, module, params, buffers, x, y, loss, alive):  # noqa: ARG002
+        def one(p, b, x, y):
+            return per_example(loss, functional_call(module, (p, b), (x,)), y).mean()
+
+        grads, losses = vmap(grad_and_value(one))(params, buffers, x, y)
+        return losses, grads
+
+
+class LoopEngine:
+    """One run after another: for what cannot be vectorised, and where packing does not pay."""
+
+    name = "loop"
+
+    def outputs(self, module, params, buffers, x, *, shared):
+        runs = next(iter(params.values())).shape[0]
+        return torch.stack([
+            functional_call(module, (_row(params, r), _row(buffers, r)), (x if shared else x[r],))
+            for r in range(runs)
+        ])
+
+    def gradients(self, module, params, buffers, x, y, loss, alive):
+        grads = {n: torch.zeros_like(p) for n, p in params.items()}
+        losses = torch.zeros(len(alive), dtype=x.dtype, device=x.device)
+        for r in alive.nonzero().flatten().tolist():
+            leaves = {n: p[r].detach().requires_grad_() for n, p in params.items()}
+            value = per_example(
+                loss, functional_call(module, (leaves, _row(buffers, r)), (x[r],)), y[r]).mean()
+            for n, g in zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True):
+                grads[n][r] = g
+            losses[r] = value.detach()
+        return losses, grads
+
+
+def _row(tensors: Tensors, r: int) -> Tensors:
+    return {n: t[r] for n, t in tensors.items()}
+
+
+ENGINES: Mapping[str, Engine] = {"vmap": VmapEngine(), "loop": LoopEngine()}
+
+
+def choose(module: nn.Module, *, batch_size: int, device: torch.device) -> tuple[str, int]:
+    """(engine, width limit) by the rule table, from the model, the batch size and the device.
+
+    On CPUs packing pays where a run's own kernels are too small to fill a core: dense nets
+    always, convolutions not (measured: eager packed convolutions at S = 32 gain nothing, beyond
+    they lose). On accelerators packing always pays until the kernels fill it.
+    """
+    convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+    if device.type != "cpu":
+        return "vmap", 64 if batch_size <= 256 else 16
+    if convolutional:
+        return "loop", 4
+    return "vmap", 32 if batch_size <= 128 else 16
+
+
+def vectorises(module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor,
+               loss: str) -> bool:
+    """Whether the vmap engine can train this model at all (tried on one batch)."""
+    alive = torch.ones(len(y), dtype=torch.bool)
+    try:
+        VmapEngine().gradients(module, params, buffers, x, y, loss, alive)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
+        return False
+    return True

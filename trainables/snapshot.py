@@ -1,0 +1,65 @@
+"""PackState to bytes and back: tensors and JSON, never pickled."""
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainables.pack import Pack, PackState
+
+_FIELDS = ("outcome", "end_step", "end_loss", "measure_ge")
+
+
+def dump(state: PackState) -> bytes:
+    """The state as safetensors with a JSON header; equal states give equal bytes."""
+    from safetensors.torch import save
+
+    tensors = {f"params/{n}": t for n, t in state.params.items()}
+    tensors |= {f"velocity/{n}": t for n, t in (state.velocity or {}).items()}
+    tensors |= {f: getattr(state, f) for f in _FIELDS}
+    scalars = {"step": state.step, "observed": state.observed,
+               "seconds": state.seconds, "final": state.final}
+    tensors = {n: t.detach().contiguous().cpu() for n, t in tensors.items()}
+    return save(tensors, metadata={"state": json.dumps(scalars, sort_keys=True)})
+
+
+def load(content: bytes, pack: Pack) -> PackState:
+    """The state on the pack's device. ValueError where it does not fit the pack."""
+    tensors, scalars = _parse(content)
+    template = pack.init()
+    params = _section(tensors, "params/", template.params)
+    velocity = _section(tensors, "velocity/", template.velocity) if template.velocity else None
+    fields = {f: _placed(tensors[f], getattr(template, f), f) for f in _FIELDS}
+    return PackState(params=params, velocity=velocity, **fields, **scalars)
+
+
+def dump_weights(weights: dict[str, Tensor]) -> bytes:
+    """A plain state_dict as safetensors."""
+    from safetensors.torch import save
+
+    return save({n: t.detach().contiguous().cpu() for n, t in weights.items()})
+
+
+def _parse(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
+    try:
+        size = int.from_bytes(content[:8], "little")
+        scalars = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["state"])
+        return load_tensors(content), scalars
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"not a pack's state: {error}") from error
+
+
+def _section(tensors: dict[str, Tensor], prefix: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n: _placed(tensors.get(prefix + n), t, prefix + n) for n, t in like.items()}
+
+
+def _placed(tensor: Tensor | None, like: Tensor, name: str) -> Tensor:
+    if tensor is None or tensor.shape != like.shape or tensor.dtype != like.dtype:
+        found = "nothing" if tensor is None else f"{tuple(tensor.shape)} {tensor.dtype}"
+        raise ValueError(f"state of another pack: {name} is {found}, "
+                         f"not {tuple(like.shape)} {like.dtype}")
+    return torch.clone(tensor).to(like.device)

@@ -1,0 +1,45 @@
+"""Whether and how a model can be trained on its data: built once, before anything starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables import engines, layers, models
+from trainables.errors import InputError
+
+
+@dataclass(frozen=True)
+class Suitability:
+    """The engine and widest pack by the rule table, and the number of trainable parameters."""
+
+    engine: str
+    limit: int
+    parameters: int
+
+
+def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, base_dir: Path,
+            *, device: str) -> Suitability:
+    """Builds the run's model, tries one step of a pack of two on the CPU. InputError if it fails."""
+    built = models.build(config["model"], shape, classes, base_dir)
+    parameters = sum(p.numel() for p in built.parameters())
+    if not parameters:
+        raise InputError("the model has no trainable parameters", key="model",
+                         fix="return an nn.Module with parameters")
+    kind = torch.device("cuda" if device == "cuda" or
+                        (device == "auto" and torch.cuda.is_available()) else "cpu")
+    engine, limit = engines.choose(built, batch_size=config["train"]["batch_size"], device=kind)
+    if engine == "vmap" and not _vectorises(built, shape, config["train"]["loss"]):
+        engine, limit = "loop", 4
+    return Suitability(engine, limit, parameters)
+
+
+def _vectorises(built: torch.nn.Module, shape: tuple[int, ...], loss: str) -> bool:
+    trainer = layers.training_form(built).train()
+    params, buffers = (
+        {n: torch.stack([t.detach()] * 2) for n, t in named}
+        for named in (trainer.named_parameters(), trainer.named_buffers()))
+    x, y = torch.zeros(2, 2, *shape), torch.zeros(2, 2, dtype=torch.int64)
+    return engines.vectorises(trainer, params, buffers, x, y, loss)

@@ -1,0 +1,51 @@
+"""How long a pack will take here: a few steps and one gradient, timed on a scratch state."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from trainables.measure import snapshot_rows
+from trainables.monitors import MONITORS
+from trainables.pack import Pack
+from trainables.probe import GE_FORWARD, Probe, blocks
+from trainables.train import update
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one step of the whole pack, and of one snapshot of it."""
+
+    step_s: float
+    snapshot_s: float
+
+    def pack_s(self, pack: Pack) -> float:
+        """Seconds of the pack from start to end."""
+        return pack.steps * self.step_s + len(pack.measuring) * self.snapshot_s
+
+
+def quick(pack: Pack, *, steps: int = 4) -> Timing:
+    """From the median of a few steps and one gradient, with the monitors' declared costs."""
+    state, times = pack.init(), []
+    for _ in range(min(steps, pack.steps)):
+        start = time.monotonic()
+        update(pack, state)
+        times.append(time.monotonic() - start)
+    block = blocks(pack)[0]
+    start = time.monotonic()
+    _ = Probe(pack, state.params, 0, block).gradient
+    gradient_s = (time.monotonic() - start) / (block.stop - block.start) * pack.width
+    declared = 1 + sum(MONITORS[name].typical_ge for name, _ in pack.measure["monitors"])
+    sets = (pack.train_size + pack.test_size) / len(pack.measure_set)
+    return Timing(statistics.median(times), gradient_s * (declared + GE_FORWARD * sets))
+
+
+def whole(pack: Pack, *, budget_s: float = 0.3) -> Timing:
+    """From steps for ``budget_s`` seconds and one true snapshot."""
+    state, times, start = pack.init(), [], time.monotonic()
+    while len(times) < pack.steps and (len(times) < 3 or time.monotonic() - start < budget_s):
+        begun = time.monotonic()
+        update(pack, state)
+        times.append(time.monotonic() - begun)
+    begun = time.monotonic()
+    snapshot_rows(pack, state, state.alive)
+    return Timing(statistics.median(times), time.monotonic() - begun)
