@@ -1,5 +1,6 @@
 """Per-example losses. A run's loss is their mean; nothing is ever reduced across runs."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +16,7 @@ def per_example(kind: str, outputs: Tensor, labels: Tensor) -> Tensor:
     if kind == "cross_entropy":
         return -F.log_softmax(outputs, dim=-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     if kind == "mse":
-        target = F.one_hot(labels, outputs.shape[-1]).to(outputs.dtype)
+        classes = torch.arange(outputs.shape[-1], device=outputs.device)
+        target = (labels.unsqueeze(-1) == classes).to(outputs.dtype)
         return 0.5 * (outputs - target).square().sum(-1)
     raise ValueError(f"unknown loss {kind!r}")

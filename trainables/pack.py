@@ -131,7 +131,8 @@ class Pack:
         self.statistics = _stack(copies) if copies[0] else {}
         self.has_batch_norm = any(
             isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.evaluator.modules())
-        self.keys = sorted(n for n, _ in self.trainer.named_buffers() if n.endswith("key"))
+        self.keys = [f"{n}.key" for n, m in self.trainer.named_modules()
+                     if isinstance(m, layers.KeyedDropout)]
         constant = {n: b for n, b in self.trainer.named_buffers() if n not in self.keys}
         self.constants = _stack([constant] * self.width) if constant else {}
         self.parameters = sum(p[0].numel() for p in self.initial.values())

@@ -6,21 +6,11 @@ module knows names, options and columns only, so that planning does not import t
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from trainables.errors import InputError
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a monitor: its default, and what is accepted."""
-
-    default: Any
-    accepts: Callable[[Any], bool]
-    wanted: str
+from trainables.options import Table, fill, flag, number, whole
 
 
 @dataclass(frozen=True)
@@ -30,38 +20,17 @@ class Monitor:
     name: str
     module: str
     columns: Mapping[str, str]  # column of snapshots -> unit
-    options: Mapping[str, Option]
+    options: Table
     typical_ge: float  # gradient equivalents of one snapshot, beside the shared gradient
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""
-        given, key = dict(options or {}), f"measure.monitors.{self.name}"
-        for name, value in given.items():
-            if name not in self.options:
-                near = get_close_matches(name, self.options, 1)
-                hint = f"did you mean `{near[0]}`? " if near else ""
-                raise InputError(f"monitor {self.name} has no option `{name}`", key=key,
-                                 fix=f"{hint}options: {', '.join(self.options)}")
-            if not self.options[name].accepts(value):
-                raise InputError(f"{self.name}.{name} is {value!r}", key=key,
-                                 fix=f"write {self.options[name].wanted}")
-        return {n: given.get(n, o.default) for n, o in self.options.items()}
+        return fill(options or {}, self.options, section=f"measure.monitors.{self.name}",
+                    subject=f"monitor {self.name}")
 
     def measure(self, probe: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of this snapshot for the probe's runs."""
         return importlib.import_module(self.module).measure(probe, options)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _tolerance(value: Any) -> bool:
-    return isinstance(value, float) and 1e-12 <= value < 1
 
 
 MONITORS: Mapping[str, Monitor] = {
@@ -79,11 +48,12 @@ MONITORS: Mapping[str, Monitor] = {
                 "hessian_products": "Hessian-vector products spent",
             },
             options={
-                "k": Option(5, _whole, "a whole number of eigenvalues from 1"),
-                "lambda_min": Option(True, _flag, "true or false"),
-                "trace": Option(True, _flag, "true or false"),
-                "tolerance": Option(1e-3, _tolerance, "a number like 1e-3, relative to lambda_max"),
-                "max_products": Option(100, _whole, "a whole number from 1 to 1000"),
+                "k": whole(5, 1, 1000),
+                "lambda_min": flag(True),
+                "trace": flag(True),
+                "tolerance": number(
+                    1e-3, lambda v: 1e-12 <= v < 1, "a number like 1e-3, relative to lambda_max"),
+                "max_products": whole(100, 1, 10_000),
             },
             typical_ge=70.0,  # 2 a product: about 27 for the eigenvalues, 8 for the trace
         ),

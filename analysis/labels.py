@@ -1,0 +1,97 @@
+"""How quantities and numbers are written: in sentences, in formulas, on axes."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+@dataclass(frozen=True)
+class Label:
+    """``plain``: in a sentence and on a terminal. ``tex``: on an axis, unit included."""
+
+    plain: str
+    tex: str
+
+
+_LABELS = {
+    "hessian_lambda_max": Label("λ_max", r"$\lambda_{\max}$"),
+    "hessian_lambda_min": Label("λ_min", r"$\lambda_{\min}$"),
+    "hessian_trace": Label("Tr H", r"$\mathrm{Tr}\,H$"),
+    "train_loss": Label("train loss", "train loss"),
+    "test_loss": Label("test loss", "test loss"),
+    "train_accuracy": Label("train accuracy", "train accuracy"),
+    "test_accuracy": Label("test accuracy", "test accuracy"),
+}
+LR = Label("η", r"learning rate $\eta$")
+RATIO = Label("η/S", r"$\eta/S$")
+EFFECTIVE_LR = Label("η/(1−μ)", r"effective learning rate $\eta/(1-\mu)$")
+EFFECTIVE_RATIO = Label("η/(S(1−μ))", r"$\eta/(S(1-\mu))$")
+EPOCH = Label("epoch", "epoch")
+
+
+def label(metric: str) -> Label:
+    """The label of a column; an unknown one is called by its own name."""
+    return _LABELS.get(metric) or Label(metric, metric.replace("_", " "))
+
+
+def number(x: float, digits: int = 3) -> str:
+    """``digits`` significant ones: 0.0016, 1.2e-5, 40; a true minus sign."""
+    if not math.isfinite(x):
+        return "—" if math.isnan(x) else ("∞" if x > 0 else "−∞")
+    text = f"{x:.{digits}g}"
+    if "e" in text:
+        mantissa, power = text.split("e")
+        text = f"{mantissa}e{int(power)}" if abs(int(power)) > 4 else _plain(x, digits)
+    return text.replace("-", "−")
+
+
+def _plain(x: float, digits: int) -> str:
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(x))))
+    text = f"{x:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def fixed(x: float, decimals: int = 2) -> str:
+    """A number with that many decimals, never "−0.00"."""
+    if not math.isfinite(x):
+        return number(x)
+    return f"{round(x, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """``−0.71 [−0.75, −0.67]``: as many decimals as the width asks for, at least two."""
+    width = high - low
+    decimals = 2
+    if math.isfinite(width) and 0 < width < 0.1:
+        decimals = min(5, 1 - math.floor(math.log10(width)))
+    return f"{fixed(value, decimals)} [{fixed(low, decimals)}, {fixed(high, decimals)}]"
+
+
+def count(n: int, noun: str) -> str:
+    """``1 run``, ``2 runs``, ``2,000 runs``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def listed(words: list[str], limit: int = 6) -> str:
+    """``a, b and c``; a longer list is cut and its rest counted."""
+    if len(words) > limit:
+        words = [*words[: limit - 1], f"{len(words) - limit + 1} more"]
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+_SYMBOLS = (
+    (re.compile(r"λ_(max|min)"), r"<i>λ</i><sub>\1</sub>"),
+    (re.compile(r"\^\{([^}]*)\}"), r"<sup>\1</sup>"),
+    (re.compile(r"\^([ab])\b"), r"<sup><i>\1</i></sup>"),
+    (re.compile(r"(?<!\w)([ηSμab])(?!\w)"), r"<i>\1</i>"),
+)
+
+
+def symbols(text: str) -> Markup:
+    """A sentence of ours as HTML: escaped, then λ_max, η, S and exponents set as mathematics."""
+    html = str(escape(text))
+    for pattern, markup in _SYMBOLS:
+        html = pattern.sub(markup, html)
+    return Markup(html)  # noqa: S704 - escaped two lines up

@@ -1,0 +1,162 @@
+"""One number a run: a metric at a chosen point of its trajectory, on the scale that laws use.
+
+Losses and curvatures enter as logarithms, accuracies as logit((count + ½) / (n + 1)).
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames import NOISES, Exclusion, Sweep
+from analysis.labels import label, number
+
+_KEPT = (
+    "run_id",
+    "cell",
+    "setting",
+    "stratum",
+    "stratum_label",
+    "ratio_group",
+    "seed",
+    "lr",
+    "batch_size",
+    "ratio",
+    "effective_ratio",
+    "momentum",
+    *NOISES,
+    "train_size",
+    "test_size",
+)
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class At:
+    """A point of the trajectory: its ``end``, its ``peak`` (step 0 left out), a given ``epoch``
+    or the first time that the training ``loss`` is at most ``level``."""
+
+    kind: Literal["end", "peak", "epoch", "loss"]
+    level: float = float("nan")
+
+    def __str__(self) -> str:
+        """As it is said in a sentence."""
+        if self.kind == "end":
+            return "at the end"
+        if self.kind == "peak":
+            return "at its peak"
+        name = "epoch" if self.kind == "epoch" else "train loss"
+        return f"at {name} {number(self.level)}"
+
+
+END, PEAK = At("end"), At("peak")
+
+
+@dataclass(frozen=True)
+class Points:
+    """``frame``: a row a run with its groups and axes, ``value``, ``y`` (value on the fitting
+    scale) and ``epoch`` of the chosen point. ``exclusions``: finished runs without such a point."""
+
+    metric: str
+    at: At
+    frame: pd.DataFrame
+    exclusions: tuple[Exclusion, ...]
+
+
+def points(sweep: Sweep, metric: str, at: At) -> Points:
+    """The metric of every finished run at ``at``.
+
+    ``loss`` and ``epoch``: between the two snapshots around the crossing, the position is found
+    linearly in log loss (in epochs for ``epoch``), and the metric is read there by the same
+    fraction, in its logarithm where both values are positive. So the measuring cadence does not
+    shift fast runs against slow ones. A run that starts below the level counts as there.
+    """
+    runs = sweep.finished
+    rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
+    rows = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0].assign(**{metric: 0.0})
+    chosen = _choose(rows, metric, at)
+    measured = set(rows["run_id"])
+    frame = runs[list(_KEPT)].merge(chosen, on="run_id")
+    frame = frame.assign(y=_scaled(metric, frame))
+    usable = np.isfinite(frame["y"].to_numpy(float))
+    name = label(metric).plain
+    exclusions = (
+        _exclusion(f"{name} was not measured", set(runs["run_id"]) - measured),
+        _exclusion(f"never {at}", measured - set(chosen["run_id"])),
+        _exclusion(f"{name} not a positive number {at}", frame.loc[~usable, "run_id"]),
+    )
+    frame = frame[usable].reset_index(drop=True)
+    return Points(metric, at, frame, tuple(e for e in exclusions if e.count))
+
+
+def matched_loss(sweep: Sweep, share: float = 0.9) -> float | None:
+    """The lowest training loss that at least ``share`` of the finished runs without noise reach.
+
+    Rounded up to two digits. With noise in every run: of all finished runs. None without any.
+    """
+    rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
+    clean = rows[(rows[list(NOISES)] == 0).all(axis=1)]
+    lowest = (clean if len(clean) else rows).groupby("run_id")["train_loss"].min().dropna()
+    lowest = lowest[lowest > 0]
+    if lowest.empty:
+        return None
+    level = float(np.quantile(lowest, share, method="higher"))
+    unit = 10.0 ** (math.floor(math.log10(level)) - 1)
+    return float(f"{math.ceil(level / unit - 1e-9) * unit:.12g}")
+
+
+def _exclusion(reason: str, run_ids: Collection[str]) -> Exclusion:
+    return Exclusion(reason, tuple(sorted(run_ids)))
+
+
+def _choose(rows: pd.DataFrame, metric: str, at: At) -> pd.DataFrame:
+    if at.kind == "end":
+        picked = rows.groupby("run_id").tail(1)
+    elif at.kind == "peak":
+        later = rows[rows["step"] > 0]
+        picked = later.loc[later.groupby("run_id")[metric].idxmax()]
+    elif at.kind == "epoch":
+        return _crossing(rows, metric, rows["epoch"], rows["epoch"] >= at.level, at.level)
+    else:
+        depth = np.log(rows["train_loss"].clip(lower=_TINY))
+        return _crossing(rows, metric, depth, rows["train_loss"] <= at.level, math.log(at.level))
+    return picked[["run_id", metric, "epoch"]].rename(columns={metric: "value"})
+
+
+def _crossing(
+    rows: pd.DataFrame, metric: str, along: pd.Series, reached: pd.Series, level: float
+) -> pd.DataFrame:
+    """The metric where ``along`` crosses ``level`` for the first time; rows of a run in order."""
+    keep = ["run_id", "value", "epoch", "along"]
+    path = rows.assign(value=rows[metric], along=along)
+    before = path[keep[1:]].shift().where(path["run_id"] == path["run_id"].shift())
+    here = path[reached].groupby("run_id").head(1)
+    before = before.loc[here.index]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = ((level - before["along"]) / (here["along"] - before["along"])).fillna(1.0)
+        share = share.clip(0.0, 1.0)
+        epoch = before["epoch"].fillna(0.0) * (1 - share) + here["epoch"] * share
+        a, b = before["value"].fillna(here["value"]), here["value"]
+        straight = a * (1 - share) + b * share
+        positive = (a > 0) & (b > 0)
+        bent = np.exp(np.log(a.where(positive)) * (1 - share) + np.log(b.where(positive)) * share)
+    value = straight if metric.endswith("accuracy") else bent.fillna(straight)
+    return pd.DataFrame({"run_id": here["run_id"], "value": value, "epoch": epoch})
+
+
+def _scaled(metric: str, frame: pd.DataFrame) -> np.ndarray:
+    value = frame["value"].to_numpy(float)
+    if metric.endswith("accuracy"):
+        n = frame["train_size" if metric.startswith("train") else "test_size"].to_numpy(float)
+        return logit(value, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(value > 0, np.log(np.where(value > 0, value, 1.0)), np.nan)
+
+
+def logit(rate: np.ndarray, n: np.ndarray | float) -> np.ndarray:
+    """logit((count + ½) / (n + 1)) of ``rate`` = count / n: finite at 0 and at 1."""
+    p = (rate * n + 0.5) / (n + 1)
+    return np.log(p / (1 - p))

@@ -1,0 +1,58 @@
+"""When things happen."""
+
+import pytest
+
+from trainables.schedules import lr_factor, measuring_steps, segment_borders, total_steps
+
+# (schedule, step, factor) at 10 steps an epoch, 100 steps in all
+FACTORS = [
+    ({"name": "constant"}, 57, 1.0),
+    ({"name": "step", "every": 3, "factor": 0.5}, 29, 1.0),
+    ({"name": "step", "every": 3, "factor": 0.5}, 30, 0.5),
+    ({"name": "step", "every": 3, "factor": 0.5}, 60, 0.25),
+    ({"name": "switch", "at": 4, "factor": 10.0}, 39, 1.0),
+    ({"name": "switch", "at": 4, "factor": 10.0}, 40, 10.0),
+    ({"name": "cosine"}, 0, 1.0),
+    ({"name": "cosine"}, 50, 0.5),
+    ({"name": "cosine"}, 100, 0.0),
+    ({"name": "warmup", "epochs": 2}, 0, 0.05),
+    ({"name": "warmup", "epochs": 2}, 19, 1.0),
+    ({"name": "warmup", "epochs": 2}, 80, 1.0),
+    ({"name": "cyclic", "period": 4, "factor": 5.0}, 0, 1.0),
+    ({"name": "cyclic", "period": 4, "factor": 5.0}, 20, 5.0),
+    ({"name": "cyclic", "period": 4, "factor": 5.0}, 30, 3.0),
+    ({"name": "cyclic", "period": 4, "factor": 5.0}, 40, 1.0),
+]
+
+
+@pytest.mark.parametrize(("schedule", "step", "factor"), FACTORS)
+def test_lr_factor(schedule, step, factor):
+    assert lr_factor(schedule, step, 10, 100) == pytest.approx(factor, abs=1e-12)
+
+
+@pytest.mark.parametrize(("train", "steps"), [
+    ({"epochs": 4, "steps": None, "until": None}, 40),
+    ({"epochs": None, "steps": 7, "until": None}, 7),
+    ({"epochs": None, "steps": None, "until": {"train_accuracy": 1.0, "max_epochs": 9}}, 90),
+])
+def test_total_steps(train, steps):
+    assert total_steps(train, 10) == steps
+
+
+@pytest.mark.parametrize(("when", "steps"), [
+    # early log stops before the first regular measuring
+    ({"early": "log", "every_epochs": 2}, (0, 1, 2, 4, 8, 16, 20, 40, 45)),
+    ({"early": None, "every_epochs": 0.5, "final": False, "initial": False},
+     (5, 10, 15, 20, 25, 30, 35, 40, 45)),
+    ({"early": None, "steps": [3, 99]}, (0, 3, 45)),  # beyond the end: not measured
+    ({"early": None, "every_steps": 20}, (0, 20, 40, 45)),
+    ({"early": "log"}, (0, 1, 2, 4, 8, 45)),
+])
+def test_measuring_steps(when, steps):
+    assert measuring_steps(when, 10, 45) == steps
+
+
+def test_borders_are_step_numbers_and_end_with_the_last():
+    assert segment_borders(100, 59.0) == (100,)
+    assert segment_borders(100, 120.0) == (25, 50, 75, 100)
+    assert segment_borders(2, 1e6) == (1, 2)  # never more segments than steps

@@ -1,0 +1,27 @@
+"""Mean and standard deviation per channel of an image set, or per feature of a table."""
+
+import numpy as np
+
+CHUNK = 1024
+
+
+def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (population) standard deviation in float64, shaped to broadcast against x.
+
+    Images (N, C, …): over examples and pixels, per channel. Tables (N, D): per feature.
+    """
+    axes = (0, *range(2, x.ndim))
+    count = x.size // x.shape[1]
+    chunks = [x[i : i + CHUNK] for i in range(0, len(x), CHUNK)]
+    mean = sum(c.sum(axes, dtype=np.float64, keepdims=True) for c in chunks) / count
+    variance = sum(np.square(c - mean).sum(axes, keepdims=True) for c in chunks) / count
+    return mean, np.sqrt(variance)
+
+
+def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(x - mean) / deviation in float32; what does not vary is only centred."""
+    out = np.empty(x.shape, dtype=np.float32)
+    divisor = np.where(deviation > 0, deviation, 1.0)
+    for i in range(0, len(x), CHUNK):
+        out[i : i + CHUNK] = (x[i : i + CHUNK] - mean) / divisor
+    return out
