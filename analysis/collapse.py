@@ -72,15 +72,16 @@ def _spearman(cells: pd.DataFrame) -> float:
     for _, part in cells.groupby("setting"):
         if part["ratio_group"].nunique() > 2:
             rho = part["ratio_group"].rank().corr(part["mean"].rank())
-            total, weight = total + rho * len(part), weight + len(part)
+            total, weight = total + float(rho) * len(part), weight + len(part)
     return total / weight if weight else math.nan
 
 
 @dataclass(frozen=True)
 class Step:
     """One cell of a family against its reference. ``distance``: root mean square over epochs of
-    the difference of log curves, seed by seed; ``seed_noise``: the same between seeds of a cell.
-    They coincide if distance ≤ tolerance · seed_noise and most seeds did not diverge."""
+    the difference of log curves, seed by seed; ``seed_noise``: the same between seeds of a cell,
+    the median over the family's cells. They coincide if distance ≤ tolerance · seed_noise and
+    most seeds did not diverge; None where there is no seed noise to compare with."""
 
     factor: float
     batch_size: int
@@ -93,87 +94,161 @@ class Step:
 
 @dataclass(frozen=True)
 class Break:
-    """A family's break point. ``last``: the largest factor up to which all cells coincide with
-    the reference, as measured; its interval resamples seeds (percentiles on the factors that were
-    run, so no finer than the grid; with fewer than five seeds, an indication). ``broke``: whether
-    the grid went beyond it. ``last`` is NaN with a single seed: then there is no yardstick."""
+    """A family's break point. ``last``: the largest factor up to which every cell coincides with
+    the reference; its interval resamples seeds jointly over the cells (percentiles on the factors
+    that were run, so no finer than the grid; below five seeds an indication). NaN with a single
+    seed: then there is no yardstick."""
 
     quantity: str
     ratio: float
-    setting: int
-    words: str
+    setting_label: str
     reference: int
     seeds: int
     steps: tuple[Step, ...]
     last: Interval
-    broke: bool
-    few_seeds: bool
 
     @property
-    def last_batch(self) -> float:
-        """The batch size at ``last``."""
-        return self.last.value * self.reference
-
-    @property
-    def broken_from(self) -> Step | None:
-        """The first cell that no longer coincides."""
+    def first_broken(self) -> Step | None:
+        """The first cell that does not coincide; None if the grid ends before."""
         return next((step for step in self.steps if step.coincides is False), None)
+
+    @property
+    def established(self) -> bool:
+        """Whether the break lies within the grid for all but 2.5 % of the resampled seeds, or the
+        cell that broke diverged in most seeds."""
+        top = self.steps[-1].factor
+        first = self.first_broken
+        return first is not None and (self.last.high < top or first.diverged * 2 >= self.seeds)
+
+    @property
+    def few_seeds(self) -> bool:
+        """Whether the interval is an indication only."""
+        return self.seeds < MIN_SEEDS
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """``curves``: (cells, seeds, epochs) log values, NaN where a run is missing."""
+
+    batches: np.ndarray
+    rates: np.ndarray
+    curves: np.ndarray
+    diverged: np.ndarray
+    share_diverged: np.ndarray
 
 
 def breaks(sweep: Sweep, quantity: str, tolerance: float = TOLERANCE) -> tuple[Break, ...]:
     """The break point of every family with at least two batch sizes, in order of ratio.
 
     Curves are the logarithm of ``quantity`` against epoch, interpolated linearly at 64 epochs
-    between the first snapshot after step 0 and the end of the shorter one.
+    between the last first snapshot (step 0 left out) and the first end among the family's runs.
     """
     if not sweep.measures(quantity):
         return ()
+    paths = _paths(sweep, quantity)
     ended = sweep.runs[sweep.runs["status"].isin(["finished", "diverged"])]
-    curves = _curves(sweep, quantity)
     found = []
-    for (setting, ratio), family in ended.groupby(["setting", "ratio_group"]):
-        done = family.loc[family["run_id"].isin(curves), "batch_size"]
-        if family["batch_size"].nunique() > 1 and len(done):
-            kept = family[family["batch_size"] >= done.min()]
-            if kept["batch_size"].nunique() > 1:
-                found.append(_break(quantity, ratio, setting, kept, curves, tolerance))
-    return tuple(found)
+    for (_, ratio), runs in ended.groupby(["setting", "ratio_group"]):
+        begun = runs.loc[runs["run_id"].isin(paths), "batch_size"]
+        runs = runs[runs["batch_size"] >= begun.min()] if len(begun) else runs.iloc[:0]
+        if runs["batch_size"].nunique() > 1:
+            label = str(runs["setting_label"].iloc[0])
+            found.append(_break(quantity, ratio, label, _family(runs, paths), tolerance))
+    return tuple(sorted(found, key=lambda b: (b.setting_label, b.ratio)))
 
 
-Curve = tuple[np.ndarray, np.ndarray]
+Path = tuple[np.ndarray, np.ndarray]
 
 
-def _curves(sweep: Sweep, quantity: str) -> dict[str, Curve]:
+def _paths(sweep: Sweep, quantity: str) -> dict[str, Path]:
     """Epochs and log values of each finished run."""
     rows = sweep.snapshots
-    positive = rows[quantity] > 0
-    rows = rows[(rows["status"] == "finished") & (rows["step"] > 0) & positive]
+    rows = rows[(rows["status"] == "finished") & (rows["step"] > 0) & (rows[quantity] > 0)]
     return {
-        run_id: (part["epoch"].to_numpy(float), np.log(part[quantity].to_numpy(float)))
+        str(run_id): (part["epoch"].to_numpy(float), np.log(part[quantity].to_numpy(float)))
         for run_id, part in rows.groupby("run_id")
         if len(part) > 1
     }
 
 
-def _break(
-    quantity: str, ratio: float, setting: int, family: pd.DataFrame, curves: dict[str, Curve], tolerance: float
-) -> Break:
-    seeds = sorted(family["seed"].unique())
-    by_batch = {
-        int(batch): {row.seed: curves[row.run_id] for row in cell.itertuples() if row.run_id in curves}
-        for batch, cell in family.groupby("batch_size")
-    }
-    batches = sorted(by_batch)
-    reference = by_batch[batches[0]]
-    first = family[family["batch_size"] == batches[0]].iloc[0]
-    pairs = [_distances(reference, by_batch[batch], seeds) for batch in batches[1:]]
-    lost = [_lost(family, batch) for batch in batches[1:]]
-    factors = np.array(batches) / batches[0]
-    ones = np.ones((1, len(seeds)))
-    ratios = np.array([_compare(*pair, ones)[0] for pair in pairs])
-    several = np.isfinite(ratios).any()
-    verdicts = [_coincides(r[0] / r[1] if r[1] > 0 else math.nan, gone, cell, tolerance)
-                for r, gone, cell in zip(ratios, lost, batches[1:], strict=True)]
-    return Break()
+def _family(runs: pd.DataFrame, paths: dict[str, Path]) -> _Family:
+    batches, seeds = np.unique(runs["batch_size"]), np.unique(runs["seed"])
+    known = [paths[run_id] for run_id in runs["run_id"] if run_id in paths]
+    start, end = max(epochs[0] for epochs, _ in known), min(epochs[-1] for epochs, _ in known)
+    grid = np.linspace(start, max(start, end), _GRID)
+    curves = np.full((len(batches), len(seeds), _GRID), np.nan)
+    for run in runs.itertuples():
+        if run.run_id in paths:
+            place = np.searchsorted(batches, run.batch_size), np.searchsorted(seeds, run.seed)
+            curves[place] = np.interp(grid, *paths[run.run_id])
+    by_batch = runs.groupby("batch_size", sort=True)
+    gone = by_batch["status"].agg(lambda status: int((status == "diverged").sum()))
+    return _Family(
+        batches,
+        by_batch["lr"].first().to_numpy(float),
+        curves,
+        gone.to_numpy(),
+        (gone / by_batch.size()).to_numpy(float),
+    )
 
 
+def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: float) -> Break:
+    between, noise = _squares(family.curves)
+    factors = family.batches / family.batches[0]
+    seeds = between.shape[1]
+    everyone = np.ones((1, seeds))
+    distance, yard = (np.sqrt(part[0]) for part in _weighted(between, noise, everyone))
+    lost = family.share_diverged[1:] >= 0.5
+    steps = tuple(
+        Step(
+            float(factors[i + 1]),
+            int(family.batches[i + 1]),
+            float(family.rates[i + 1]),
+            float(distance[i]),
+            float(yard[i]),
+            int(family.diverged[i + 1]),
+            False if lost[i] else _judge(distance[i], yard[i], tolerance),
+        )
+        for i in range(len(factors) - 1)
+    )
+    last = Interval(math.nan, math.nan, math.nan)
+    if all(step.coincides is not None for step in steps):
+        draws = np.random.default_rng(_SEED).multinomial(seeds, np.ones(seeds) / seeds, _RESAMPLES)
+        drawn, yards = _weighted(between, noise, draws.astype(float))
+        yards = np.where(np.isfinite(yards), yards, yard**2)  # one seed drawn K times
+        kept = (drawn <= tolerance**2 * yards) & ~lost
+        lasts = factors[np.cumprod(kept, axis=1).sum(axis=1)]
+        low, high = np.quantile(lasts, [0.025, 0.975], method="nearest")
+        point = [bool(step.coincides) for step in steps]
+        last = Interval(float(factors[np.cumprod(point).sum()]), float(low), float(high))
+    return Break(quantity, float(ratio), words, int(family.batches[0]), seeds, steps, last)
+
+
+def _judge(distance: float, yard: float, tolerance: float) -> bool | None:
+    if not (math.isfinite(distance) and math.isfinite(yard)):
+        return None
+    return bool(distance <= tolerance * yard)
+
+
+def _squares(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared distances: to the reference (cells − 1, seeds), between seeds (cells, K, K)."""
+    to_reference = ((curves[1:] - curves[:1]) ** 2).mean(axis=2)
+    between_seeds = ((curves[:, :, None] - curves[:, None]) ** 2).mean(axis=3)
+    return to_reference, between_seeds
+
+
+def _weighted(
+    to_reference: np.ndarray, between_seeds: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both squares averaged with seed ``weights`` (draws, K); each (draws, cells − 1)."""
+    known = np.isfinite(to_reference)
+    pairs = np.isfinite(between_seeds) & ~np.eye(weights.shape[1], dtype=bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distance = weights @ np.where(known, to_reference, 0).T / (weights @ known.T)
+        noise = np.einsum("ds,cst,dt->dc", weights, np.where(pairs, between_seeds, 0), weights)
+        noise = noise / np.einsum("ds,cst,dt->dc", weights, pairs.astype(float), weights)
+        # one yardstick a family: the middle cell's, which a cell that goes wild does not stretch
+        known_noise = np.isfinite(noise).any(axis=1)
+        yard = np.full(len(noise), np.nan)
+        yard[known_noise] = np.nanmedian(noise[known_noise], axis=1)
+    return distance, np.repeat(yard[:, None], distance.shape[1], axis=1)

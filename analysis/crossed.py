@@ -50,11 +50,13 @@ class Crossing:
     @property
     def means(self) -> np.ndarray:
         """One value a cell, missing seeds allowed for."""
-        return self.table.mean(axis=1)
+        return self.table.mean(axis=1) if len(self.table) else np.zeros(0)
 
 
 def crossing(frame: pd.DataFrame) -> Crossing:
     """The frame of ``Points`` as cells × seeds of ``y``; cells in order of η, then S."""
+    if frame.empty:
+        return Crossing(frame, np.zeros((0, 1)), True, 0, 0)
     wide = frame.pivot_table(index="cell", columns="seed", values="y", aggfunc="mean", sort=True)
     cells = frame.drop_duplicates("cell").set_index("cell").loc[wide.index].reset_index()
     table = wide.to_numpy(float)

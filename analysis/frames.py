@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.folder import Folder, Where
+from analysis.labels import number
 from analysis.tables import read
 
 NOISES = ("label_noise", "input_noise", "gradient_noise")
@@ -30,6 +31,7 @@ _JOINED = (
     "status",
     "cell",
     "setting",
+    "setting_label",
     "stratum",
     "ratio_group",
     "train_size",
@@ -55,8 +57,9 @@ class Sweep:
     """A sweep as tidy frames, in an order that does not depend on how the parts were cut.
 
     ``runs``: one row a run that has ended, with ``cell`` (all but the seed equal), ``setting``
-    (all but η, S and the seed equal), ``stratum`` (as setting, noise and momentum left out too;
-    its words in ``stratum_label``) and ``ratio_group`` (ratios equal to 1e-6, as one number).
+    (all but η, S and the seed equal), ``stratum`` (as setting, noise and momentum left out too)
+    and ``ratio_group`` (ratios equal to 1e-6, as one number). ``setting_label`` and
+    ``stratum_label`` say what differs between them.
     ``snapshots``: one row a run and step, with the run's axes, status and groups joined.
     """
 
@@ -138,7 +141,8 @@ def _grouped(runs: pd.DataFrame) -> pd.DataFrame:
         cell=_codes(runs, [*AXES, *setting]),
         setting=_codes(runs, setting),
         stratum=_codes(runs, stratum),
-        stratum_label=_stratum_labels(runs, stratum),
+        setting_label=_varied_labels(runs, setting),
+        stratum_label=_varied_labels(runs, stratum),
         ratio_group=same_ratio(runs["ratio"].to_numpy(float)),
     )
 
@@ -163,15 +167,19 @@ def _codes(runs: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return runs.groupby(columns, dropna=False, sort=True).ngroup().to_numpy()
 
 
-def _stratum_labels(runs: pd.DataFrame, columns: list[str]) -> list[str]:
+def _varied_labels(runs: pd.DataFrame, columns: list[str]) -> list[str]:
     varied = [name for name in columns if runs[name].nunique(dropna=False) > 1]
-    words = [name.removeprefix("config_") for name in varied]
+    words = [name.removeprefix("config_").replace("_", " ") for name in varied]
     if not varied:
         return [""] * len(runs)
     return [
-        ", ".join(f"{word} {value}" for word, value in zip(words, row, strict=True))
+        ", ".join(f"{word} {_said(value)}" for word, value in zip(words, row, strict=True))
         for row in runs[varied].itertuples(index=False, name=None)
     ]
+
+
+def _said(value: object) -> str:
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def same_ratio(ratio: np.ndarray) -> np.ndarray:

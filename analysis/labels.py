@@ -53,6 +53,14 @@ def _plain(x: float, digits: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def significant(x: float, digits: int = 2) -> str:
+    """As ``number``, but zeros that are significant stay: 1.0, 0.30."""
+    if not math.isfinite(x) or x == 0:
+        return number(x)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(x))))
+    return fixed(x, decimals) if decimals < 6 else number(x, digits)
+
+
 def fixed(x: float, decimals: int = 2) -> str:
     """A number with that many decimals, never "−0.00"."""
     if not math.isfinite(x):
@@ -64,8 +72,8 @@ def interval(value: float, low: float, high: float) -> str:
     """``−0.71 [−0.75, −0.67]``: as many decimals as the width asks for, at least two."""
     width = high - low
     decimals = 2
-    if math.isfinite(width) and 0 < width < 0.1:
-        decimals = min(5, 1 - math.floor(math.log10(width)))
+    if math.isfinite(width) and width > 0:
+        decimals = min(5, max(2, -math.floor(math.log10(width))))
     return f"{fixed(value, decimals)} [{fixed(low, decimals)}, {fixed(high, decimals)}]"
 
 
@@ -85,7 +93,8 @@ _SYMBOLS = (
     (re.compile(r"λ_(max|min)"), r"<i>λ</i><sub>\1</sub>"),
     (re.compile(r"\^\{([^}]*)\}"), r"<sup>\1</sup>"),
     (re.compile(r"\^([ab])\b"), r"<sup><i>\1</i></sup>"),
-    (re.compile(r"(?<!\w)([ηSμab])(?!\w)"), r"<i>\1</i>"),
+    (re.compile(r"\ba (\+|and) b\b"), r"<i>a</i> \1 <i>b</i>"),
+    (re.compile(r"(?<!\w)([ηSμ])(?!\w)"), r"<i>\1</i>"),
 )
 
 

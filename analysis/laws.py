@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossed import UNKNOWN, Crossing, Interval, Variance, crossing, least_squares, method
-from analysis.frames import NOISES, Exclusion, Sweep
-from analysis.points import END, PEAK, At, Points, matched_loss, points
+from analysis.frames import NOISES, Exclusion
+from analysis.points import At, Points
 
 MARGIN = 0.1
 LEVEL = 0.05
@@ -132,20 +132,6 @@ def fit(chosen: Points, margin: float = MARGIN) -> Fit:
         delta_aicc_curved=_curved(table, effective) - free.aicc,
         exclusions=chosen.exclusions,
     )
-
-
-def standard(sweep: Sweep, margin: float = MARGIN, level: float | None = None) -> tuple[Fit, ...]:
-    """The fits of a report: λ_max, train loss and test accuracy at the end, λ_max at its peak,
-    and λ_max and test accuracy at a matched training loss (``level``; by default the one that
-    nine of ten runs reach). Metrics that were not measured are left out."""
-    level = matched_loss(sweep) if level is None else level
-    wanted = [("hessian_lambda_max", END), ("hessian_lambda_max", PEAK)]
-    if level is not None:
-        wanted.append(("hessian_lambda_max", At("loss", level)))
-    wanted += [("train_loss", END), ("test_accuracy", END)]
-    if level is not None:
-        wanted.append(("test_accuracy", At("loss", level)))
-    return tuple(fit(points(sweep, m, at), margin) for m, at in wanted if sweep.measures(m))
 
 
 def rows(fits: Iterable[Fit]) -> list[dict[str, object]]:

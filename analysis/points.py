@@ -18,6 +18,7 @@ _KEPT = (
     "run_id",
     "cell",
     "setting",
+    "setting_label",
     "stratum",
     "stratum_label",
     "ratio_group",

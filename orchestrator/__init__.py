@@ -5,10 +5,12 @@ __version__ = "0.1.0"
 
 def plan(source, *, overrides=(), storage=None, yes=False):
     """The plan of a spec (a file's path or a preset's name). UserError for bad input."""
+    import json
+
     from orchestrator.plan import make_plan
     from orchestrator.spec import load_spec
 
-    extra = [f"storage={storage}"] if storage is not None else []
+    extra = [f"storage={json.dumps(str(storage))}"] if storage is not None else []
     return make_plan(load_spec(str(source), [*overrides, *extra]), yes=yes)
 
 

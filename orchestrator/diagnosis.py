@@ -79,4 +79,5 @@ def as_text(checks: list[Check]) -> str:
 
 
 def as_json(checks: list[Check]) -> str:
+    """The checks, for programs."""
     return json.dumps([asdict(c) for c in checks])

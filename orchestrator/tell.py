@@ -95,6 +95,7 @@ def summary_text(summary: Any) -> str:
 
 
 def summary_json(summary: Any) -> str:
+    """The analysis, for programs."""
     return json.dumps({"verdict": summary.verdict, "report": str(summary.path),
                        "lines": list(summary.lines)})
 
@@ -105,6 +106,7 @@ def ended_text(ended: Any) -> str:
 
 
 def ended_json(ended: Any) -> str:
+    """How a sweep ended, for programs."""
     return json.dumps({
         "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
         "failures": {p: w.strip().splitlines()[-1] for p, w in ended.failures.items()},

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.errors import InputError
@@ -109,8 +109,8 @@ def resnet(shape: tuple[int, ...], classes: int, *, depth: int, width: int, acti
     """CIFAR ResNet of ``depth`` = 6n + 2 layers: three stages of n blocks, widths w, 2w, 4w.
 
     Without BatchNorm it trains from PyTorch's default initialisation: a block's branch then adds
-    about 1/18 of its input's variance, so that activations grow by (1 + 1/18)^(3n) in variance
-    only (4.3 at depth 56; with he it would be 2^(3n)).
+    about 1/18 of its input's variance, so that at depth 56 activations keep their scale. With he
+    each block doubles it, and depth 56 diverges.
     """
     channels, *_ = _image(shape, f"resnet{depth}", least=4)
     layers = _conv(channels, width, activation, batch_norm=batch_norm)

@@ -34,7 +34,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Inputs (N, C, H, W) or (N, D), float32, normalised; labels (N,) int64 from 0 to classes - 1."""
+    """Inputs (N, C, H, W) or (N, D), float32, normalised; labels (N,) int64 from 0."""
 
     x_train: "np.ndarray"
     y_train: "np.ndarray"
@@ -135,15 +135,27 @@ def _prepared(x: "np.ndarray", moments: "tuple[np.ndarray, np.ndarray] | None") 
     if moments is not None:
         # Of uint8 images too: scaling to [0, 1] first would cancel out.
         return standardise(x, *moments)
-    return x / x.dtype.type(1) if x.dtype.kind == "f" else x.astype("float32") / 255
+    plain = x.astype("float32")
+    return plain / 255 if x.dtype == "uint8" else plain
 
 
 def _split(config: Mapping[str, Any], base_dir: Path) -> "Split":
     source = SOURCES[config["name"]].load()
-    stats = [path.stat() for path in source.files(config, base_dir)]
-    state = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)
-    wanted = {k: v for k, v in config.items() if k != "normalize"}
-    return _read(json.dumps(wanted, sort_keys=True), base_dir, state)
+    wanted = json.dumps({k: v for k, v in config.items() if k != "normalize"}, sort_keys=True)
+    try:
+        stats = [path.stat() for path in source.files(config, base_dir)]
+        state = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)
+        return _read(wanted, base_dir, state)
+    except ModuleNotFoundError as error:
+        raise InputError(f"data {config['name']} needs the package {error.name}", key="data.name",
+                         fix=f"pip install {error.name}") from error
+    except OSError as error:
+        raise InputError(f"{error.filename or config['name']}: {error.strerror or error}",
+                         key="data.path", fix="check that it exists and can be read") from error
+    except MemoryError as error:
+        raise InputError("the data does not fit into this machine's memory", key="data",
+                         fix="set data.train_size and data.test_size, or use a smaller file"
+                         ) from error
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""The two forms of a model: one that trains in a pack, one that is measured. Equal parameter names."""
+"""The two forms of a model, with equal parameter names: one to train in a pack, one to measure."""
 
 import copy
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def evaluation_form(module: nn.Module) -> nn.Module:
         if isinstance(layer, _DropoutNd):
             return nn.Identity()
         if isinstance(layer, _BatchNorm):
-            _track(layer)
+            _track(layer, next(module.parameters(), torch.zeros(())))
         elif isinstance(layer, _InstanceNorm):
             _forget(layer)
         return None
@@ -125,8 +125,8 @@ def _forget(norm: _BatchNorm | _InstanceNorm) -> None:
     norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
-def _track(norm: _BatchNorm) -> None:
-    like = norm.weight if norm.weight is not None else torch.zeros(())
+def _track(norm: _BatchNorm, model: Tensor) -> None:
+    like = next((t for t in (norm.weight, norm.running_mean) if t is not None), model)
     zeros = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
     norm.track_running_stats, norm.momentum = True, 1.0
     norm.running_mean, norm.running_var = zeros, zeros + 1

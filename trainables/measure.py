@@ -20,7 +20,8 @@ def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, lis
     """The rows of ``snapshots`` and ``spectra`` of the runs ``wanted`` (R,) at the present step.
 
     Keeps each run's newest values in ``state.final`` and adds up its gradient equivalents.
-    The whole pack is measured at once, masked runs included: the width is part of the numerics.
+    A block is measured whole, masked runs included (its width is part of the numerics), or not at
+    all where none of its runs is wanted.
     """
     rows: dict[str, list[Row]] = {"snapshots": [], "spectra": []}
     chosen = [r for r in wanted.nonzero().flatten().tolist() if r < len(pack.members)]

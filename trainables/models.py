@@ -71,9 +71,9 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     given = {k: v for k, v in config.items() if k != "name"}
     if ":" in name:
         _check_reference(name)
-        common = {k: v for k, v in given.items() if k in COMMON}
-        return {"name": name, **fill(common, COMMON, section="model", subject=name), **given,
-                **{k: COMMON[k].cast(v) for k, v in common.items()}}
+        ours = {k: v for k, v in given.items() if k in COMMON}
+        theirs = {k: v for k, v in given.items() if k not in COMMON}
+        return {"name": name, **fill(ours, COMMON, section="model", subject=name), **theirs}
     if name not in MODELS:
         raise InputError(f"unknown model `{name}`", key="model.name",
                          fix=did_you_mean(name, FORMS, "models"))
@@ -172,7 +172,7 @@ def _try_forward(module: "nn.Module", name: str, shape: tuple[int, ...], classes
         before = torch.random.get_rng_state()
         try:
             out = layers.training_form(module).train()(torch.zeros(2, *shape))
-        except Exception as error:  # noqa: BLE001 - a user's or torchvision's code may raise anything
+        except Exception as error:
             raise InputError(
                 f"model {name} cannot take inputs of shape {shape}: {_first_line(error)}",
                 key="model.name", fix="choose a model for such inputs") from error

@@ -1,4 +1,4 @@
-"""Options of data sets and models: what is accepted, the defaults, and errors that name the way out."""
+"""Options of data sets and models: defaults, what is accepted, errors that name the way out."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ def number(default: float, accepts: Callable[[float], bool], wanted: str) -> Opt
     return Option(default, real, wanted, float)
 
 
-def flag(default: bool) -> Option:  # noqa: FBT001
+def flag(default: bool) -> Option:
     """true or false."""
     return Option(default, lambda value: isinstance(value, bool), "true or false")
 
@@ -66,8 +66,9 @@ def optional(option: Option) -> Option:
 def did_you_mean(name: object, known: Iterable[str], noun: str) -> str:
     """'did you mean `mlp`? models: linear, mlp, …'."""
     names = list(known)
-    near = get_close_matches(str(name), names, 1)
-    hint = f"did you mean `{near[0]}`? " if near else ""
+    lower = {n.lower(): n for n in names}
+    near = get_close_matches(str(name).lower(), lower, 1)
+    hint = f"did you mean `{lower[near[0]]}`? " if near else ""
     return f"{hint}{noun}: {', '.join(names)}"
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from typing import Any
 
 from trainables.errors import InputError
 
+LIBRARIES = re.compile(r"site-packages|dist-packages|lib/python3|importlib")
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -63,9 +64,13 @@ def call(name: str, base_dir: Path, arguments: tuple[Any, ...], options: Mapping
 
 
 def _load(module: str, file: Path | None) -> ModuleType:
-    if file is None or "." in module:
-        return importlib.import_module(module)
-    return _load_file(module, file, file.stat().st_mtime_ns)
+    if file is not None and "." not in module:
+        return _load_file(module, file, file.stat().st_mtime_ns)
+    importlib.invalidate_caches()
+    loaded = importlib.import_module(module)
+    if file is not None and Path(loaded.__file__ or "").resolve() != file:
+        raise ImportError(f"another module of that name is in use: {loaded.__file__}")
+    return loaded
 
 
 @lru_cache(maxsize=32)
@@ -75,7 +80,11 @@ def _load_file(module: str, file: Path, _modified: int) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[name] = loaded  # dataclasses and typing look their module up there
-    spec.loader.exec_module(loaded)
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return loaded
 
 
@@ -87,7 +96,8 @@ def _beside(base_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):
+            sys.path.remove(folder)
 
 
 def _import_problem(module: str, base_dir: Path, error: BaseException, key: str) -> InputError:
@@ -102,11 +112,9 @@ def _import_problem(module: str, base_dir: Path, error: BaseException, key: str)
 def _described(error: BaseException) -> str:
     """'ValueError: no such set (my_data.py:12)'."""
     first = (str(error).strip().splitlines() or [""])[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    users = [f for f in frames if Path(f.filename) != Path(__file__)
-             and "importlib" not in f.filename] or frames
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
-        place = f"{Path(error.filename).name}:{error.lineno}"
-    else:
-        place = f"{Path(users[-1].filename).name}:{users[-1].lineno}"
-    return f"{type(error).__name__}{': ' if first else ''}{first} ({place})"
+        first, frames = error.msg, [(error.filename, error.lineno)]
+    users = [f for f in frames if not LIBRARIES.search(f[0]) and f[0] != __file__] or frames
+    file, line = users[-1]
+    return f"{type(error).__name__}{': ' if first else ''}{first} ({Path(file).name}:{line})"

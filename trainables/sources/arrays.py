@@ -13,7 +13,7 @@ from trainables.errors import InputError
 from trainables.sources import selection
 
 LARGEST = 32 << 30
-CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def count_classes(train: np.ndarray, test: np.ndarray, *, key: str = "data") -> 
 def check_inputs(x: np.ndarray, name: str, *, key: str = "data") -> np.ndarray:
     """Inputs as (N, D), or as images (N, C, H, W), float32 unless uint8; InputError otherwise.
 
-    Grey images (N, H, W) get one channel; (N, H, W, C) with 1, 3 or 4 channels is turned.
+    Grey images (N, H, W) get one channel; (N, H, W, C) with 1 or 3 channels is turned.
     """
     if x.dtype.kind not in "uifb":
         raise InputError(f"{name} is of type {x.dtype}; inputs are numbers", key=key,
@@ -87,8 +87,12 @@ def check_inputs(x: np.ndarray, name: str, *, key: str = "data") -> np.ndarray:
                          fix="give one row or one image an example")
     if x.ndim == 3:
         x = x[:, None]
-    elif x.ndim == 4 and x.shape[3] in CHANNELS and x.shape[1] not in CHANNELS:
-        x = x.transpose(0, 3, 1, 2)
+    elif x.ndim == 4 and x.shape[1] not in CHANNELS:
+        if x.shape[3] in CHANNELS:
+            x = x.transpose(0, 3, 1, 2)
+        elif x.dtype == np.uint8:
+            raise InputError(f"which axis of {name} {x.shape} holds the channels?", key=key,
+                             fix="save images with 1 or 3 channels, or (N, C, H, W) as floats")
     if x.dtype == np.uint8:
         return np.ascontiguousarray(x)
     with np.errstate(over="ignore"):

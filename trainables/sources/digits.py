@@ -33,7 +33,7 @@ def read(config: Mapping[str, Any], _base_dir: Path) -> Split:
 
 
 def _table() -> np.ndarray:
-    """(1797, 65): 64 pixels and the label. Read as a file: importing scikit-learn takes a second."""
+    """(1797, 65): 64 pixels and the label; from the file, as importing sklearn takes a second."""
     found = find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
         raise InputError("the digits come with scikit-learn, which is not installed",

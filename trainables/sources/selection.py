@@ -44,7 +44,8 @@ def choose(labels: Sequence[np.ndarray], config: Mapping[str, Any]) -> Rows:
     """
     train, test, seed = config["train_size"], config["test_size"], config["seed"]
     if len(labels) == 2:
-        return Rows(_subset(labels[0], train, seed, "train"), _subset(labels[1], test, seed, "test"))
+        return Rows(_subset(labels[0], train, seed, "train"),
+                    _subset(labels[1], test, seed, "test"))
     order = balanced_order(labels[0], seed, "split")
     held = max(1, len(order) // HELD_OUT) if test is None else test
     check_available(held, len(order) - 1, "test")

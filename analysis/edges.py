@@ -1,0 +1,76 @@
+"""The edge of stability: η·λ_max late in training against the largest that gradient descent bears.
+
+On a quadratic, gradient descent is stable while η·λ < 2; with heavy-ball momentum μ, while
+η·λ < 2(1 + μ); with Nesterov's, while η·λ < 2(1 + μ)/(1 + 2μ).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames import Sweep
+
+SHARPNESS = "hessian_lambda_max"
+LATE = 0.25
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One full-batch cell. ``mean``, ``low``, ``high``: of η·λ_max over the last quarter of its
+    runs' snapshots; ``bound``: where gradient descent becomes unstable."""
+
+    lr: float
+    momentum: float
+    setting_label: str
+    runs: int
+    mean: float
+    low: float
+    high: float
+    bound: float
+
+
+def products(sweep: Sweep) -> pd.DataFrame:
+    """Full-batch runs' snapshots after step 0 with ``product`` = η·λ_max (η: of the step that
+    follows) and ``bound``; empty where λ_max was not measured."""
+    rows = sweep.snapshots
+    if not sweep.measures(SHARPNESS):
+        return rows.iloc[:0].assign(product=0.0, bound=0.0)
+    full = (rows["batch_size"] == rows["train_size"]) & (rows["status"] == "finished")
+    rows = rows[full & (rows["step"] > 0) & rows[SHARPNESS].notna()]
+    return rows.assign(product=rows["lr"] * rows[SHARPNESS], bound=_bound(sweep, rows))
+
+
+def _bound(sweep: Sweep, rows: pd.DataFrame) -> np.ndarray:
+    columns = [name for name in sweep.runs if name.split("_")[-1] == "nesterov"]
+    momentum = rows["momentum"].to_numpy(float)
+    plain = 2 * (1 + momentum)
+    if not columns:
+        return plain
+    flags = sweep.runs.set_index("run_id")[columns[0]].reindex(rows["run_id"])
+    return np.where(flags.to_numpy() == True, plain / (1 + 2 * momentum), plain)  # noqa: E712
+
+
+def edges(sweep: Sweep) -> tuple[Edge, ...]:
+    """One entry a full-batch cell, in order of η; empty without such runs."""
+    rows = products(sweep)
+    if rows.empty:
+        return ()
+    place = rows.groupby("run_id").cumcount()
+    length = rows.groupby("run_id")["step"].transform("size")
+    late = rows[place >= np.floor(length * (1 - LATE))]
+    return tuple(
+        Edge(
+            float(cell["run_lr"].iloc[0]),
+            float(cell["momentum"].iloc[0]),
+            str(cell["setting_label"].iloc[0]),
+            int(cell["run_id"].nunique()),
+            float(cell["product"].mean()),
+            float(cell["product"].min()),
+            float(cell["product"].max()),
+            float(cell["bound"].iloc[0]),
+        )
+        for _, cell in sorted(
+            late.groupby("cell"), key=lambda item: (item[1]["run_lr"].iloc[0], item[0])
+        )
+    )

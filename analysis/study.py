@@ -1,0 +1,138 @@
+"""Everything that a report says of a sweep, computed: fits, spreads, break points, edges."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from analysis.cautions import cautions
+from analysis.collapse import Break, Spread, breaks, spread
+from analysis.edges import SHARPNESS, Edge, edges
+from analysis.folder import Where
+from analysis.frames import Exclusion, Sweep, load
+from analysis.labels import count, fixed, label, listed
+from analysis.laws import MARGIN, Fit, fit
+from analysis.points import END, PEAK, At, Points, matched_loss, points
+from analysis.verdicts import headline
+
+
+@dataclass(frozen=True)
+class Study:
+    """``chosen`` are the points of ``fits``, in the same order. ``planned``: runs in the plan."""
+
+    sweep: Sweep
+    planned: int
+    level: float | None
+    chosen: tuple[Points, ...]
+    fits: tuple[Fit, ...]
+    spreads: tuple[Spread, ...]
+    breaks: tuple[Break, ...]
+    edges: tuple[Edge, ...]
+    cautions: tuple[str, ...]
+    verdict: str
+
+    def find(self, metric: str, kind: str) -> int | None:
+        """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
+        places = range(len(self.fits))
+        return next((i for i in places if self._is(self.fits[i], metric, kind)), None)
+
+    @staticmethod
+    def _is(fitted: Fit, metric: str, kind: str) -> bool:
+        return fitted.metric == metric and fitted.at.kind == kind and fitted.cells > 0
+
+    @property
+    def progress(self) -> str:
+        """``54 of 80 runs``, or ``80 runs`` once all have ended."""
+        ended = len(self.sweep.runs)
+        if ended < self.planned:
+            return f"{ended:,} of {count(self.planned, 'run')}"
+        return count(ended, "run")
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        """Runs that no law uses, by reason; then those that single laws leave out."""
+        found = list(self.sweep.exclusions)
+        for fitted in self.fits:
+            found += [e for e in fitted.exclusions if e not in found]
+        return tuple(found)
+
+
+def study(
+    where: Where,
+    *,
+    run_ids: Collection[str] | None = None,
+    planned: int | None = None,
+    margin: float = MARGIN,
+    level: float | None = None,
+) -> Study:
+    """Reads and analyses a sweep at any moment.
+
+    ``run_ids``: those of the current grid, others are left out and counted. ``planned``: how many
+    runs the plan has (by default as many as ``run_ids``). ``level``: the matched training loss.
+    """
+    sweep = load(where, run_ids)
+    if planned is None:
+        planned = len(run_ids) if run_ids is not None else len(sweep.runs)
+    level = matched_loss(sweep) if level is None else level
+    wanted = [(m, at) for m, at in _wanted(level) if sweep.measures(m)]
+    chosen = tuple(points(sweep, metric, at) for metric, at in wanted)
+    fits = tuple(fit(c, margin) for c in chosen)
+    found = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS))
+    return Study(
+        sweep,
+        planned,
+        level,
+        chosen,
+        fits,
+        tuple(spread(c) for c in chosen),
+        found,
+        edges(sweep),
+        cautions(sweep, fits),
+        _verdict(sweep, planned, fits, found),
+    )
+
+
+def _wanted(level: float | None) -> list[tuple[str, At]]:
+    """λ_max at the end, at its peak and at the matched loss; train loss; test accuracy twice."""
+    matched = [At("loss", level)] if level is not None else []
+    return [
+        *((SHARPNESS, at) for at in (END, PEAK, *matched)),
+        ("train_loss", END),
+        *(("test_accuracy", at) for at in (END, *matched)),
+    ]
+
+
+def _verdict(
+    sweep: Sweep, planned: int, fits: tuple[Fit, ...], found: tuple[Break, ...]
+) -> str:
+    if sweep.runs.empty:
+        return "No run has ended yet."
+    ended = len(sweep.runs)
+    if sweep.finished.empty:
+        return f"No law: of {count(ended, 'run')} that ended, none finished ({_fates(sweep)})."
+    so_far = f"So far ({ended:,} of {count(planned, 'run')}): " if ended < planned else ""
+    return f"{so_far}{headline(fits, found)}."
+
+
+def _fates(sweep: Sweep) -> str:
+    counts = sweep.runs["status"].value_counts().sort_index()
+    return listed([f"{n:,} {status}" for status, n in counts.items()])
+
+
+def lines(study: Study) -> tuple[str, ...]:
+    """A few plain lines for a terminal."""
+    text = [f"{study.sweep.name or 'sweep'}: {study.progress}", study.verdict]
+    for s in study.spreads[:1]:
+        if s.families and s.across == s.across:
+            text.append(
+                f"spread of log {label(s.metric).plain} {s.at}: {fixed(s.within)} at equal η/S, "
+                f"{fixed(s.across)} across"
+            )
+    late = study.edges
+    if late:
+        text.append(
+            f"full batch: η·λ_max late in training is {fixed(min(e.mean for e in late))} to "
+            f"{fixed(max(e.mean for e in late))} (unstable above {fixed(late[0].bound)})"
+        )
+    left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
+    if left:
+        text.append(f"left out: {listed(left)}")
+    return tuple(text)

@@ -1,0 +1,238 @@
+"""Synthetic sweeps with planted laws: as frames of points, and as folders of real Parquet."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.points import END, At, Points
+from analysis.schema import sweep_schema
+
+MONITORS = {"hessian_lambda_max": "1 / loss", "hessian_trace": "1 / loss"}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """log λ_max at the end = log 2 + a·log η + b·log S + noise, and trajectories that lead there.
+
+    Above ``break_batch`` a run is off by ``break_by`` in every log curve. Runs with a ratio above
+    ``diverge_above`` diverge. ``parts`` cuts the runs into that many parts.
+    """
+
+    name: str = "planted"
+    lr: tuple[float, ...] = (0.02, 0.04, 0.08, 0.16)
+    batch_size: tuple[int, ...] = (8, 16, 32, 64)
+    label_noise: tuple[float, ...] = (0.0,)
+    momentum: tuple[float, ...] = (0.0,)
+    seeds: int = 3
+    a: float = -0.7
+    b: float = 0.7
+    seed_sd: float = 0.05
+    cell_sd: float = 0.02
+    run_sd: float = 0.03
+    train_size: int = 1500
+    epochs: float = 20.0
+    break_batch: float = np.inf
+    break_by: float = 1.5
+    diverge_above: float = np.inf
+    config: dict[str, str] = field(default_factory=lambda: {"config_model_name": "str"})
+    parts: int = 4
+    rng: int = 0
+
+    def but(self, **changes: object) -> "Planted":
+        """The same sweep with some things changed."""
+        return replace(self, **changes)
+
+
+def tables(planted: Planted) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``runs`` and ``snapshots`` with all columns of the schema."""
+    rng = np.random.default_rng(planted.rng)
+    starts = rng.normal(0, planted.seed_sd, planted.seeds)
+    runs, snapshots = [], []
+    for mu in planted.momentum:
+        for noise in planted.label_noise:
+            for lr in planted.lr:
+                for batch in planted.batch_size:
+                    off = rng.normal(0, planted.cell_sd)
+                    for seed in range(planted.seeds):
+                        jitter = starts[seed] + off + rng.normal(0, planted.run_sd)
+                        run, path = _run(planted, lr, batch, noise, mu, seed, jitter)
+                        runs.append(run)
+                        snapshots.append(path)
+    return pd.DataFrame(runs), pd.concat(snapshots, ignore_index=True)
+
+
+def _run(
+    p: Planted, lr: float, batch: int, noise: float, mu: float, seed: int, jitter: float
+) -> tuple[dict[str, object], pd.DataFrame]:
+    identity = f"{p.name} {lr} {batch} {noise} {mu} {seed}"
+    run_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    ratio = lr / batch
+    if batch > p.break_batch:
+        jitter += p.break_by
+    diverged = ratio > p.diverge_above
+    per_epoch = p.train_size // batch
+    epoch = np.unique(np.r_[0, np.geomspace(0.1, 1, 6), np.arange(2, p.epochs + 1, 2)])
+    if diverged:
+        epoch = epoch[epoch < 1]
+    step = np.unique(np.maximum(np.round(epoch * per_epoch), 0).astype(int))
+    epoch = step / per_epoch
+    end = np.log(2) + p.a * np.log(lr / (1 - mu)) + p.b * np.log(batch) + 0.8 * noise + jitter
+    share = epoch / p.epochs
+    bump = 1.5 * np.exp(-((np.log(epoch + 0.05) - np.log(1.0)) ** 2))
+    sharp = np.exp(np.log(30) * (1 - share) + end * share + bump * (share < 1) + jitter * (share > 0))
+    speed = 120 * (ratio / (1 - mu)) ** 0.6
+    loss = (2.3 - 1.6 * noise) / (1 + speed * epoch) * np.exp(2 * jitter * (step > 0)) + 1.6 * noise
+    accuracy = 0.97 - 0.25 * noise - 0.87 / (1 + 3 * speed * epoch) + 0.02 * jitter
+    path = pd.DataFrame(
+        {
+            "run_id": run_id,
+            "step": step,
+            "epoch": epoch,
+            "lr": lr,
+            "train_loss": np.maximum(loss, 1e-6),
+            "train_accuracy": np.clip(accuracy + 0.02, 0, 1),
+            "test_loss": loss + 0.1,
+            "test_accuracy": np.round(np.clip(accuracy, 0, 1) * 297) / 297,
+            "grad_norm": np.sqrt(loss),
+            "param_norm": 10.0 + epoch,
+            "init_distance": epoch,
+            "measure_size": p.train_size,
+            "measure_ge": 60.0,
+            "hessian_lambda_max": sharp,
+            "hessian_trace": 4 * sharp,
+            "time_measure_s": 0.01,
+        }
+    )
+    last = path.iloc[-1]
+    run = {
+        "run_id": run_id,
+        "name": p.name,
+        "lr": lr,
+        "batch_size": batch,
+        "ratio": ratio,
+        "effective_ratio": ratio / (1 - mu),
+        "label_noise": noise,
+        "input_noise": 0.0,
+        "gradient_noise": 0.0,
+        "seed": seed,
+        "momentum": mu,
+        "weight_decay": 0.0,
+        "status": "diverged" if diverged else "finished",
+        "status_detail": "the loss left the numbers" if diverged else "all steps made",
+        "steps": int(step[-1]),
+        "epochs": float(epoch[-1]),
+        **{f"final_{name}": last[name] for name in path.columns[4:11]},
+        "train_size": p.train_size,
+        "test_size": 297,
+        "parameters": 5000,
+        "measure_ge": 60.0 * len(path),
+        "train_ge": float(epoch[-1]),
+        "pack_id": f"{batch:04d}",
+        "engine": "vmap",
+        "width": 16,
+        "threads": 1,
+        "device_kind": "cpu",
+        "precision": "fp32",
+        "numerics": 1,
+        "torch_version": "2.15.0",
+        "sgdscope_version": "0.1.0",
+        "data_sha256": "d" * 64,
+        "time_train_s": 1.0,
+        "time_measure_s": 1.0,
+        "host_name": "a-host",
+        "final_hessian_lambda_max": last["hessian_lambda_max"],
+        "final_hessian_trace": last["hessian_trace"],
+        **{name: "mlp" for name in p.config},
+    }
+    return run, path
+
+
+def write(folder: Path, planted: Planted, drop: int = 0) -> Path:
+    """Writes the sweep's tables as the store does; the first ``drop`` runs have not ended."""
+    runs, snapshots = tables(planted)
+    return write_frames(folder, planted, runs.iloc[drop:], snapshots)
+
+
+def write_frames(
+    folder: Path, planted: Planted, runs: pd.DataFrame, snapshots: pd.DataFrame
+) -> Path:
+    """Writes frames as the parts of a sweep."""
+    schemas = sweep_schema(planted.config, MONITORS)
+    for table, schema in schemas.items():
+        (folder / "tables" / table).mkdir(parents=True)
+        pq.write_table(schema.empty_table(), part_path(folder, table, "0000-schema"))
+    for k, ids in enumerate(np.array_split(runs["run_id"].unique(), planted.parts)):
+        _part(folder, "runs", f"pack{k}-0", runs[runs["run_id"].isin(ids)], schemas)
+    for k, ids in enumerate(np.array_split(snapshots["run_id"].unique(), planted.parts)):
+        _part(folder, "snapshots", f"pack{k}-0", snapshots[snapshots["run_id"].isin(ids)], schemas)
+    return folder
+
+
+def part_path(folder: Path, table: str, name: str) -> Path:
+    """Where a part lies."""
+    return folder / "tables" / table / f"{name}.parquet"
+
+
+def _part(
+    folder: Path, table: str, name: str, frame: pd.DataFrame, schemas: dict[str, pa.Schema]
+) -> None:
+    data = pa.Table.from_pandas(frame, schema=schemas[table], preserve_index=False)
+    data = data.replace_schema_metadata(schemas[table].metadata)
+    pq.write_table(data, part_path(folder, table, name), write_page_checksum=True)
+
+
+def planted_points(
+    rng: np.random.Generator,
+    lr: np.ndarray,
+    batch: np.ndarray,
+    seeds: int,
+    *,
+    a: float = -0.7,
+    b: float = 0.7,
+    seed_sd: float = 0.2,
+    slope_sd: float = 0.0,
+    cell_sd: float = 0.05,
+    run_sd: float = 0.1,
+    noise: tuple[float, ...] = (0.0,),
+    noise_slope: float = 1.3,
+    at: At = END,
+) -> Points:
+    """One metric of a full lr × batch × noise × seed grid. Seeds are crossed: one shift (and, with
+    ``slope_sd``, one slope in log η and in log S) for all cells of a seed."""
+    grid = np.array(np.meshgrid(lr, batch, noise, indexing="ij")).reshape(3, -1).T
+    cells = len(grid)
+    x = np.log(grid[:, :2])
+    tilt = (x - x.mean(0)) @ rng.normal(0, slope_sd, (2, seeds))
+    y = (x @ [a, b] + noise_slope * grid[:, 2] + rng.normal(0, cell_sd, cells))[:, None]
+    y = y + rng.normal(0, seed_sd, seeds) + tilt + rng.normal(0, run_sd, (cells, seeds))
+    cell, seed = np.indices(y.shape).reshape(2, -1)
+    lr_, batch_, noise_ = grid[cell].T
+    frame = pd.DataFrame(
+        {
+            "run_id": [f"{c:04d}-{s}" for c, s in zip(cell, seed, strict=True)],
+            "cell": cell,
+            "setting": 0,
+            "setting_label": "",
+            "stratum": 0,
+            "stratum_label": "",
+            "ratio_group": lr_ / batch_,
+            "seed": seed,
+            "lr": lr_,
+            "batch_size": batch_,
+            "ratio": lr_ / batch_,
+            "effective_ratio": lr_ / batch_,
+            "momentum": 0.0,
+            "label_noise": noise_,
+            "input_noise": 0.0,
+            "gradient_noise": 0.0,
+            "value": np.exp(y.ravel()),
+            "y": y.ravel(),
+            "epoch": 1.0,
+        }
+    )
+    return Points("hessian_lambda_max", at, frame, ())

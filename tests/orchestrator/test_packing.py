@@ -1,0 +1,60 @@
+"""Packs: a partition of the runs, by what they must share, on the ladder's rungs."""
+
+import copy
+import random
+
+import pytest
+
+from orchestrator.packing import Run, cut, group, pack, rung
+
+CONFIG = {
+    "data": {"name": "digits"}, "model": {"name": "mlp"}, "seed": 0, "precision": "fp32",
+    "train": {"lr": 0.1, "batch_size": 8, "momentum": 0.0, "weight_decay": 0.0, "epochs": 2},
+    "noise": {"label": 0.0, "input": 0.0, "gradient": 0.0}, "measure": {"set_size": 10},
+}
+
+
+def run(i, **changes):
+    config = copy.deepcopy(CONFIG)
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        if name:
+            config[section][name] = value
+        else:
+            config[section] = value
+    return Run(f"{i:016x}", config)
+
+
+@pytest.mark.parametrize(("change", "together"), [
+    ({"train__lr": 0.2}, True), ({"train__momentum": 0.9}, True), ({"seed": 7}, True),
+    ({"noise__label": 0.5}, True), ({"noise__gradient": 0.5}, True),
+    ({"train__batch_size": 16}, False), ({"train__epochs": 3}, False),
+    ({"model": {"name": "linear"}}, False), ({"measure": {"set_size": 11}}, False),
+    ({"precision": "fp64"}, False),
+])
+def test_what_must_be_shared(change, together):
+    assert (len(group([run(0), run(1, **change)])) == 1) is together
+
+
+@pytest.mark.parametrize(("count", "limit", "widths"), [
+    (1, 32, [1]), (5, 32, [8]), (32, 32, [32]), (33, 32, [32, 1]), (20, 16, [16, 4]),
+    (10, 6, [4, 4, 2]),  # a limit between rungs: the rung below it
+])
+def test_widths_are_rungs(count, limit, widths):
+    packs = cut([run(i) for i in range(count)], limit, "vmap")
+    assert [p.width for p in packs] == widths
+    assert sum(len(p.members) for p in packs) == count
+
+
+def test_packing_is_a_partition_and_its_ids_are_distinct():
+    source = random.Random(0)
+    runs = [run(i, train__batch_size=source.choice([8, 16, 32]), seed=i) for i in range(101)]
+    packs = pack(runs, lambda c: ("vmap", c["train"]["batch_size"]))
+    members = [m.run_id for p in packs for m in p.members]
+    assert sorted(members) == sorted(r.run_id for r in runs)
+    assert len({p.pack_id for p in packs}) == len(packs)
+    assert packs == pack(runs, lambda c: ("vmap", c["train"]["batch_size"]))
+
+
+def test_rungs():
+    assert [rung(i) for i in (1, 2, 3, 4, 5, 9, 64, 65)] == [1, 2, 4, 4, 8, 16, 64, 128]
