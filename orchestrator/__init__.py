@@ -7,7 +7,7 @@ def plan(source, *, overrides=(), storage=None, yes=False):
     """The plan of a spec (a file's path or a preset's name). UserError for bad input."""
     import json
 
-    from orchestrator.plan import make_plan
+    from orchestrator.planner import make_plan
     from orchestrator.spec import load_spec
 
     extra = [f"storage={json.dumps(str(storage))}"] if storage is not None else []

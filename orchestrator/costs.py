@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, group_key
-from orchestrator.plan import Plan
+from orchestrator.planner import Plan
 from orchestrator.store import LocalStore
 from trainables.schedules import measuring_steps, total_steps
 

@@ -10,7 +10,7 @@ from orchestrator import __version__
 from orchestrator.columns import identity_columns
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
-from orchestrator.plan import NUMERICS
+from orchestrator.planner import NUMERICS
 from orchestrator.store import LocalStore
 
 FORMAT = 1

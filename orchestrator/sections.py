@@ -1,28 +1,46 @@
-"""The sections of a spec: which keys each has, what is accepted, the defaults. Each bound has a reason."""
+"""The sections of a spec: which keys each has, what is accepted, the defaults.
+
+Where a bound's reason is not said, it stands where nothing sensible lies beyond: it turns a slip of
+the keyboard into an error instead of a week of computing.
+"""
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import each
 from trainables.errors import InputError
-from trainables.options import Option, Table, choice, did_you_mean, fill, flag, number, optional, text, whole
+from trainables.options import (
+    Option,
+    Table,
+    choice,
+    did_you_mean,
+    fill,
+    flag,
+    number,
+    optional,
+    text,
+    whole,
+)
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a folder's name, everywhere
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a folder's name, on every file system and in URLs
+DIGITS = 12
 CLAIMS = ("three_factors/ratio_law",)
 TOP = ("name", "storage", "data", "model", "train", "sweep", "measure", "save", "compute", "claims")
 
 
-def finite(low: float, high: float = math.inf, *, open_low: bool = False) -> Callable[[float], bool]:
+def finite(low: float, high: float, *, open_low: bool = False) -> Callable[[float], bool]:
     """Whether a number is finite and within bounds."""
     return lambda v: math.isfinite(v) and (v > low if open_low else v >= low) and v <= high
 
 
-# Below 1e-12 an update is lost in rounding; above 1e6 nothing is meant.
-LR = number(0.1, finite(1e-12, 1e6), "a number above 0 (from 1e-12 to 1e6)")
+# Below 1e-12 an update is lost in rounding, even in float64 and at weights of order 1e-3.
+LR = number(None, finite(1e-12, 1e6), "a number above 0 (from 1e-12 to 1e6)")
 FRACTION = number(0.0, finite(0, 1), "a fraction from 0 to 1")
-SEED = whole(0, 0, 2**31 - 1)
+SEED = whole(0, 0, 2**31 - 1)  # what every generator takes
 NOISE: Mapping[str, tuple[str, Option]] = {
     "label_noise": ("label", FRACTION),
     "input_noise": ("input", FRACTION),
@@ -37,17 +55,19 @@ def _is_batch(value: Any) -> bool:
 TRAIN: Table = {
     "lr": optional(LR),
     "batch_size": optional(Option(None, _is_batch, "a whole number from 1, or `full`")),
-    "epochs": optional(whole(None, 1, 10**6)),
-    "steps": optional(whole(None, 1, 10**9)),
+    "epochs": optional(whole(None, 1, 10**9)),
+    "steps": optional(whole(None, 1, 10**9)),  # a year at 30 steps a second
     "until": Option(None, lambda v: v is None or isinstance(v, Mapping),
                     "{train_accuracy: 1.0, max_epochs: 400}"),
     "loss": choice("cross_entropy", ("cross_entropy", "mse")),
+    # From 1 on the velocity never decays.
     "momentum": number(0.0, lambda v: 0 <= v < 1, "a number from 0 to below 1"),
     "nesterov": flag(False),
     "weight_decay": number(0.0, finite(0, 1e6), "a number from 0"),
-    "lr_schedule": Option("constant", lambda v: isinstance(v, str | Mapping), "a schedule's name or map"),
+    "lr_schedule": Option("constant", lambda v: isinstance(v, str | Mapping),
+                          "a schedule like cosine, or {name: step, every: 10, factor: 0.1}"),
     "sampling": choice("without_replacement", ("without_replacement", "with_replacement")),
-    "max_loss": number(1e4, finite(0, 1e30, open_low=True), "a number above 0"),
+    "max_loss": number(1e4, finite(0, 1e30, open_low=True), "a number above 0"),  # float32's range
 }
 _EPOCHS = number(1.0, finite(0, 1e6, open_low=True), "a number of epochs above 0")
 _FACTOR = number(1.0, finite(0, 1e6, open_low=True), "a factor above 0")
@@ -58,7 +78,7 @@ SCHEDULES: Mapping[str, Table] = {
 }
 UNTIL: Table = {
     "train_accuracy": number(1.0, finite(0, 1, open_low=True), "a fraction above 0, at most 1"),
-    "max_epochs": whole(None, 1, 10**6),
+    "max_epochs": whole(None, 1, 10**9),
 }
 WHEN: Table = {
     "early": optional(choice("log", ("log",))),
@@ -70,7 +90,8 @@ WHEN: Table = {
     "initial": flag(True),
 }
 MEASURE: Table = {
-    "when": Option({}, lambda v: isinstance(v, Mapping), "{early: log, every_epochs: 2, final: true}"),
+    "when": Option({}, lambda v: isinstance(v, Mapping),
+                   "{early: log, every_epochs: 2, final: true}"),
     "set_size": optional(whole(None, 1, 10**9)),
     "monitors": Option(["spectrum"], lambda v: isinstance(v, list), "a list of monitors"),
 }
@@ -113,6 +134,32 @@ class Compute:
     precision: str
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """The section ``sweep`` as given; orchestrator/grid.py makes cells of it."""
+
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    keep: str | None = None
+    zip: Sequence[Sequence[str]] = ()
+    include: Sequence[Mapping[str, Any]] = ()
+
+
+def rounded(value: Any) -> Any:
+    """Floats to 12 significant digits and without -0.0, within maps and lists too.
+
+    So a value has one form, and a run one id, however it was come by: as a constant, on a log axis
+    or derived, and with whichever C library.
+    """
+    if isinstance(value, Mapping):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.{DIGITS}g}") + 0.0
+    return value
+
+
 def train(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     """(train, noise): all options of training, and the constant noises."""
     table = {**TRAIN, **{n: o for n, (_, o) in NOISE.items()}}
@@ -121,28 +168,51 @@ def train(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     if full["until"] is not None:
         full["until"] = fill(full["until"], UNTIL, section="train.until", subject="train.until")
         if full["until"]["max_epochs"] is None:
-            raise InputError("until needs max_epochs", key="train.until",
+            raise InputError("until has no max_epochs", key="train.until.max_epochs",
                              fix=f"write until: {TRAIN['until'].wanted}")
-    lengths = [n for n in ("epochs", "steps", "until") if full[n] is not None]
-    if len(lengths) != 1:
-        found = " and ".join(lengths) or "none"
-        raise InputError(f"train needs one of epochs, steps and until; found {found}",
-                         key="train", fix="write for instance `epochs: 40`")
+    full = rounded(full)
     return full, {short: full.pop(name) for name, (short, _) in NOISE.items()}
 
 
-def schedule(given: Any) -> dict[str, Any]:
+def schedule(given: Any, key: str = "train.lr_schedule") -> dict[str, Any]:
     """A schedule's whole map, from its bare name or a map."""
-    asked = {"name": given} if isinstance(given, str) else dict(given)
-    name, key = asked.pop("name", None), "train.lr_schedule"
-    if name not in SCHEDULES:
+    asked = dict(given) if isinstance(given, Mapping) else {"name": given}
+    name = asked.pop("name", None)
+    if not isinstance(name, str) or name not in SCHEDULES:
         raise InputError(f"unknown lr_schedule {name!r}", key=key,
                          fix=did_you_mean(name, SCHEDULES, "schedules"))
-    missing = [n for n in SCHEDULES[name] if n not in asked]
-    if missing:
-        raise InputError(f"lr_schedule {name} needs {' and '.join(missing)}", key=key,
-                         fix=f"options of {name}: {', '.join(SCHEDULES[name])}")
-    return {"name": name, **fill(asked, SCHEDULES[name], section=key, subject=f"schedule {name}")}
+    if asked and not SCHEDULES[name]:
+        raise InputError(f"lr_schedule {name} has no options", key=f"{key}.{min(asked)}",
+                         fix=f"write lr_schedule: {name}")
+    full = fill(asked, SCHEDULES[name], section=key, subject=f"lr_schedule {name}")
+    for option in SCHEDULES[name]:
+        if option not in asked:
+            wanted = ", ".join(f"{n}: …" for n in SCHEDULES[name])
+            raise InputError(f"lr_schedule {name} has no {option}", key=f"{key}.{option}",
+                             fix=f"write {{name: {name}, {wanted}}}")
+    return {"name": name, **full}
+
+
+def sweep(given: Mapping[str, Any]) -> Sweep:
+    """The section ``sweep``, of which only the form is checked here.
+
+    Null is as good as absent, so that ``-s sweep.axes.momentum=`` takes an axis away.
+    """
+    kinds = {"axes": (dict, "a map"), "derived": (dict, "a map"), "keep": (str, "a condition"),
+             "zip": (list, "a list of lists of axes"), "include": (list, "a list of maps")}
+    for key, value in given.items():
+        if key == "search":
+            raise InputError("guided search is not available yet", key="sweep.search",
+                             fix="describe a grid with sweep.axes")
+        if key not in kinds:
+            raise InputError(f"sweep has no option `{key}`", key=f"sweep.{key}",
+                             fix=did_you_mean(key, kinds, "options"))
+        kind, form = kinds[key]
+        if not isinstance(value, kind | None):
+            raise InputError(f"sweep.{key} is {value!r}", key=f"sweep.{key}", fix=f"write {form}")
+    return Sweep(**{key: {n: v for n, v in value.items() if v is not None}
+                    if isinstance(value, Mapping) else value
+                    for key, value in given.items() if value is not None})
 
 
 def measure(given: Mapping[str, Any]) -> Measure:
@@ -151,48 +221,73 @@ def measure(given: Mapping[str, Any]) -> Measure:
     when = fill(full["when"], WHEN, section="measure.when", subject="measure.when")
     if when["steps"] is not None:
         when["steps"] = sorted(set(when["steps"]))
-    monitors = tuple(_monitor(m, f"measure.monitors.{i}") for i, m in enumerate(full["monitors"]))
+    monitors = tuple(each(_monitor, full["monitors"], "measure.monitors"))
     names = [n for n, _ in monitors]
-    if len(set(names)) != len(names):
-        raise InputError("a monitor stands here twice", key="measure.monitors", fix="keep one")
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise InputError(f"the monitor {name} stands here twice", key=f"measure.monitors.{i}",
+                             fix="keep one of the two")
     return Measure(when, full["set_size"], monitors)
 
 
 def _monitor(given: Any, key: str) -> tuple[str, dict[str, Any]]:
     from trainables.monitors import MONITORS
 
+    name, options = given, None
     if isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
-    else:
-        name, options = given, {}
     if not isinstance(name, str) or name not in MONITORS:
         raise InputError(f"unknown monitor {name!r}", key=key,
                          fix=did_you_mean(name, MONITORS, "monitors"))
     if not isinstance(options, Mapping | None):
-        raise InputError(f"the options of {name} must be a map", key=key,
-                         fix=f"write {{{name}: {{…}}}}")
-    return name, MONITORS[name].resolve(options)
+        raise InputError(f"the options of {name} are {options!r}", key=f"{key}.{name}",
+                         fix=f"write {{{name}: {{option: value}}}}")
+    try:
+        return name, MONITORS[name].resolve(options)
+    except InputError as error:  # the monitor does not know where in the list it stands
+        option = error.key.removeprefix(f"measure.monitors.{name}")
+        raise InputError(error.what, key=f"{key}.{name}{option}", fix=error.fix) from None
+
+
+def save(given: Mapping[str, Any]) -> Save:
+    """The resolved section ``save``."""
+    return Save(**fill(given, SAVE, section="save", subject="save"))
+
+
+def compute(given: Mapping[str, Any]) -> Compute:
+    """The resolved section ``compute``."""
+    return Compute(**fill(given, COMPUTE, section="compute", subject="compute"))
 
 
 def claims(given: Any) -> tuple[str, ...]:
     """The claims to judge."""
-    for i, claim in enumerate(given):
-        if claim not in CLAIMS:
-            raise InputError(f"unknown claim {claim!r}", key=f"claims.{i}",
-                             fix=did_you_mean(claim, CLAIMS, "claims"))
-    return tuple(given)
+    return tuple(each(_claim, given, "claims"))
+
+
+def _claim(given: Any, key: str) -> str:
+    if given not in CLAIMS:
+        raise InputError(f"unknown claim {given!r}", key=key,
+                         fix=did_you_mean(given, CLAIMS, "claims"))
+    return given
 
 
 def name(given: Any) -> str:
     """The sweep's name."""
-    if not isinstance(given, str) or not NAME.fullmatch(given):
-        raise InputError(f"name is {given!r}", key="name",
-                         fix="use a-z, 0-9, _ and -, at most 64, the first a letter or a digit")
-    return given
+    if isinstance(given, str) and NAME.fullmatch(given):
+        return given
+    what = "name is missing" if given is None else f"name is {given!r}"
+    hint = "" if isinstance(given, str | None) else f'; write "{given}" if you mean the text'
+    raise InputError(what, key="name", fix="use a-z, 0-9, _ and -, at most 64 characters, the "
+                                           f"first a letter or a digit{hint}")
 
 
 def storage(given: Any) -> str:
-    """The storage."""
-    if not text(None).accepts(given) or "\n" in given:
+    """The storage as given: a folder, or an address that the store knows."""
+    if not text(None).accepts(given) or not given.isprintable() or len(given) > 1000:
         raise InputError(f"storage is {given!r}", key="storage", fix="give a folder")
+    try:
+        Path(given).expanduser()
+    except RuntimeError:
+        raise InputError(f"storage is {given!r}, and there is no such user", key="storage",
+                         fix="give the folder's whole path") from None
     return given

@@ -14,7 +14,7 @@ from orchestrator.columns import config_types, monitor_columns
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import order, run_pack
-from orchestrator.plan import Plan, check_unchanged, resolved_tree
+from orchestrator.planner import Plan, check_unchanged, resolved_tree
 from orchestrator.progress import Progress
 from orchestrator.store import LocalStore
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import costs
-from orchestrator.plan import Plan
+from orchestrator.planner import Plan
 from orchestrator.progress import clock
 
 

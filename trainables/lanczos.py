@@ -1,23 +1,21 @@
 """Extreme eigenpairs of R symmetric matrices at once, known only through their products."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-Product = Callable[[Tensor], Tensor]
+from trainables.krylov import Product, Space, dots
 
-# What rounding may leave of a vector that lies in the basis, and of an eigenvalue, in units of
-# the dtype's eps times the largest |H v| seen.
-ROUNDING = 32
-GROWTH = 32  # rows by which the basis grows
+DOUBT = 1e-3  # probability that a random start hides an eigenvalue beyond a bound
+HALVINGS = 8  # geometric, from 1e-12: a bound is found to 11 %
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
-    """What was found for each run; a run that met a non-finite product holds NaN everywhere."""
+    """What was found for each run; a run that met a non-finite product holds NaN."""
 
     values: Tensor  # (R, k) float64, descending, largest algebraic; NaN beyond the P-th
     vectors: Tensor  # (R, k, P), orthonormal Ritz vectors of `values`
@@ -26,234 +24,175 @@ class Eigenpairs:
     smallest_bound: Tensor | None  # (R,) float64
     products: Tensor  # (R,) int64, products up to the run's own stop
     converged: Tensor  # (R,) bool, every wanted bound is within tolerance, or the space is whole
-    basis: Tensor  # (R, M, P), all Ritz vectors at the run's own stop, zero rows beyond them
-    ritz: Tensor  # (R, M) float64, Ritz values of `basis`: their sum is tr(V H Vᵀ)
+    basis: Tensor  # (R, M, P), all Ritz vectors at the run's own stop, then zero rows
+    ritz: Tensor  # (R, M) float64, Ritz values of `basis`; their sum is tr(V H Vᵀ)
 
 
 def extreme_eigenpairs(product: Product, start: Tensor, *, k: int, smallest: bool,
-                       tolerance: float, max_products: int) -> Eigenpairs:
+                       tolerance: float, max_products: int, random: int | None = None,
+                       smallest_tolerance: float | None = None) -> Eigenpairs:
     """The k largest (and the smallest) eigenvalues of each run's own symmetric matrix.
 
-    ``product`` maps (R, P) vectors to (R, P) products; ``start`` is (R, b, P).
+    ``product`` maps (R, P) vectors to (R, P) products. ``start`` is (R, b, P); its last
+    ``random`` vectors (default: all) are standard normal. A warm start puts earlier Ritz
+    vectors before them.
 
-    Algorithm: Rayleigh-Ritz on a growing orthonormal basis V, H V = V T + Q C. Q holds b
+    Algorithm: Rayleigh-Ritz on a growing orthonormal basis, H V = V T + Q C. Q holds b
     directions outside of V: first the start vectors, then what the products left of themselves.
-    Each step moves into V the residual direction C s of the worst wanted Ritz pair. From one
-    start vector this is Lanczos with full reorthogonalisation (twice, so no ghosts); from b it
-    is block Lanczos that takes one direction at a time, and finds multiplicities up to b. Earlier
-    Ritz vectors plus a random one make a warm start.
+    Each step moves one direction of Q into V. From one start vector this is Lanczos with full
+    reorthogonalisation (twice, so no ghosts); from b it is block Lanczos that takes one
+    direction at a time, the one in which most could hide, and finds multiplicities up to b.
 
-    Cost a step: one product, and 4 passes over V (about m·P·4 multiply-adds a run). Memory: V
-    alone, R·(m + b)·P. T, C, Ritz values and residuals are float64 on the host.
+    Cost of a step: one product and four passes over V and Q, 4 P (m + b) multiply-adds a run.
+    Memory: R (m + b) P numbers. T, C and all that follows from them are float64 on the host.
 
-    Bounds: for a cut c ≥ i after the c largest Ritz values, with E_c their residuals' norm and
-    g the gap from θ_i to the largest θ_j + |r_j| beyond the cut, the i-th eigenvalue differs from
-    θ_i by at most 2 E_c² / (g + √(g² + 4 E_c²)) (Li & Li 2005; residual²/gap for large gaps,
-    the residual for none); the best cut counts. Rounding (the asymmetry that the products
-    showed, and 32 eps) is added. A bound holds if V has met every wanted eigenvector: one that is
-    orthogonal to the start has probability zero under a random start, but one of small weight
-    (a warm start's danger) or a multiplicity above b goes unseen.
+    Bounds: θ_i ≤ λ_i, but a small residual does not say that no eigenvalue between was missed.
+    So: take out the first i - 1 Ritz vectors (what remains has a largest eigenvalue ≥ λ_i). An
+    eigenvector with eigenvalue ≥ θ_i + x that the basis has not met had, by H V = V T + Q C, at
+    most a weight w(x) in the start. A random start's weight in a fixed direction is below
+    w* = 2 (ε Γ(n/2 + 1))^(2/n) / P with probability at most ε = 1e-3 (n random vectors). The
+    bound is the x with w(x) = w*, plus rounding (the asymmetry that the products showed, and
+    32 eps). For Lanczos: van Dorsselaer, Hochstenbach & van der Vorst 2001. Not covered:
+    multiplicities above b, and products that are not those of one symmetric matrix.
 
     Stop, for each run by itself: every bound ≤ tolerance·|θ_1| (for the smallest:
-    tolerance·max|θ|), and not before max(k + 1, b) + 1 products. Where the Krylov space is
-    exhausted, fresh directions follow, and the run stops when they have changed nothing.
-    A result depends on the run's own matrix and start alone.
+    ``smallest_tolerance``·max|θ|, by default the same tolerance), not before max(k, b) + 1
+    products. Where the Krylov space is exhausted, fresh directions follow, and the run stops
+    when they change nothing. A result depends on the run's own matrix and start alone.
     """
     limit = max(1, min(start.shape[2], max_products))
-    space = _Space(start[:, :limit])
+    space = Space(start[:, :limit])
     block = space.width
-    search = _Search(len(start), k=k, smallest=smallest, tolerance=tolerance,
-                     least=max(k + 1, block) + 1)
+    search = _Search(
+        len(start), k=k, tolerance=tolerance, least=max(k, block) + 1,
+        random=slice(0 if random is None else block - random, block), dim=space.dim,
+        low_tolerance=(tolerance if smallest_tolerance is None else smallest_tolerance)
+        if smallest else None)
     direction = first = torch.eye(1, block, dtype=torch.float64).repeat(len(start), 1)
     while len(search.open):
         space.expand(product, direction)
-        direction = search.judge(space, last=space.size == limit)
-        if space.size < block:
-            direction = first
+        direction = first
+        if space.size >= block:
+            direction = search.judge(space, last=space.size == limit)
     return search.result(space)
-
-
-class _Space:
-    """Orthonormal rows: ``size`` of the basis V, then ``width`` of the front Q."""
-
-    def __init__(self, start: Tensor):
-        runs, width, self.dim = start.shape
-        self.size, self.width = 0, 0
-        self.alive = torch.ones(runs, dtype=torch.bool)
-        self.projected = torch.zeros(runs, 0, 0, dtype=torch.float64)  # T
-        self.coupling = torch.zeros(runs, width, 0, dtype=torch.float64)  # C
-        self.scale = torch.zeros(runs, dtype=torch.float64)
-        self.asymmetry = torch.zeros(runs, dtype=torch.float64)
-        self.rows = start.new_empty(runs, 0, self.dim)
-        for vector in start.detach().unbind(1):
-            self._append(self._split(vector)[0], _norm(vector))
-
-    @property
-    def rounding(self) -> Tensor:
-        """(R,) what rounding may have done to an eigenvalue."""
-        return ROUNDING * torch.finfo(self.rows.dtype).eps * self.scale + self.asymmetry
-
-    def expand(self, product: Product, direction: Tensor) -> None:
-        """Moves the combination ``direction`` (R, width) of the front into the basis."""
-        self._turn(direction)
-        m = self.size
-        image = product(self.rows[:, m]).detach()
-        self.scale = torch.maximum(self.scale, _norm(image).nan_to_num(0, 0, 0))
-        rest, dots = self._split(image)
-        self.alive &= dots.isfinite().all(1)
-        dots = torch.where(self.alive[:, None], dots, 0)
-        known, self.coupling = self.coupling[:, 0], self.coupling[:, 1:]
-        self.asymmetry = torch.hypot(self.asymmetry, (dots[:, :m] - known).norm(dim=1))
-        self.projected = pad(self.projected, (0, 1, 0, 1))
-        self.projected[:, m, :m] = self.projected[:, :m, m] = (dots[:, :m] + known) / 2
-        self.projected[:, m, m] = dots[:, m]
-        self.coupling = torch.cat([self.coupling, dots[:, m + 1:, None]], dim=2)
-        self.size, self.width = m + 1, self.width - 1
-        if self.size + self.width < self.dim:
-            self.coupling = pad(self.coupling, (0, 0, 0, 1))
-            self.coupling[:, -1, m] = self._append(rest, self.scale)
-
-    def combine(self, weights: Tensor) -> Tensor:
-        """(R, m, n) float64 weights of the first m basis rows to (R, n, P) vectors."""
-        return torch.bmm(weights.mT.to(self.rows), self.rows[:, :weights.shape[1]])
-
-    def _turn(self, direction: Tensor) -> None:
-        """Householder reflection of the front that makes ``direction`` its first vector."""
-        axis = direction.clone()
-        axis[:, 0] += torch.where(direction[:, 0] < 0, -1.0, 1.0)
-        turn = torch.eye(self.width, dtype=torch.float64) - (
-            2 * axis[:, :, None] * axis[:, None] / axis.square().sum(1)[:, None, None])
-        front = self.rows[:, self.size:self.size + self.width]
-        front.copy_(torch.bmm(turn.to(front), front))
-        self.coupling = torch.bmm(turn, self.coupling)
-
-    def _split(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of (R, P) outside of all rows, and the (R, rows) float64 dots with them."""
-        rows = self.rows[:, :self.size + self.width]
-        dots = torch.zeros(1, dtype=torch.float64)
-        rest = vector[:, None]
-        for _ in range(2):
-            found = torch.bmm(rest, rows.mT)
-            rest = torch.baddbmm(rest, found, rows, alpha=-1)
-            dots = dots + found[:, 0].double().cpu()
-        return rest[:, 0], dots
-
-    def _append(self, vector: Tensor, reference: Tensor) -> Tensor:
-        """A new front row from what ``_split`` left; (R,) its norm.
-
-        Where that is but rounding beside ``reference``, the row is a fresh direction and the
-        norm 0. Fresh directions depend on nothing but their position.
-        """
-        norm = _norm(vector)
-        self.alive &= norm.isfinite()
-        spent = norm <= ROUNDING * torch.finfo(vector.dtype).eps * reference
-        if spent.any():
-            generator = torch.Generator().manual_seed(self.size + self.width)
-            fresh = torch.randn(self.dim, generator=generator, dtype=torch.float64).to(vector)
-            fresh = self._split(fresh.expand_as(vector))[0]
-            vector = torch.where(spent.to(vector.device)[:, None], fresh, vector)
-        alive = self.alive.to(vector.device)[:, None]
-        unit = torch.where(alive, vector / _norm(vector).to(vector)[:, None], 0)
-        place = self.size + self.width
-        if place == self.rows.shape[1]:
-            more = min(GROWTH, self.dim - place)
-            self.rows = torch.cat([self.rows, vector.new_empty(len(vector), more, self.dim)], 1)
-        self.rows[:, place] = unit
-        self.width += 1
-        return torch.where(spent, 0, norm)
 
 
 @dataclass(frozen=True)
 class _Ritz:
-    """Ritz pairs of the runs ``runs`` (A,) in m dimensions, values descending, with bounds."""
+    """Ritz pairs of the runs ``runs`` (A,) in m dimensions, values descending."""
 
     runs: Tensor
     values: Tensor  # (A, m)
     weights: Tensor  # (A, m, m), one column a pair, in terms of the basis
     residuals: Tensor  # (A, width, m), one column a pair, in terms of the front
-    norms: Tensor  # (A, m) of the residuals
-    top_bounds: Tensor  # (A, min(k, m))
-    low_bound: Tensor  # (A,)
-    rounding: Tensor  # (A,)
+    start: Tensor  # (A, n, m), one column a pair, in terms of the n random start vectors
+    rounding: Tensor  # (A, 1)
 
     @classmethod
-    def of(cls, space: _Space, runs: Tensor, k: int) -> "_Ritz":
-        values, weights = torch.linalg.eigh(space.projected[runs])
-        values, weights = values.flip(1), weights.flip(2)
-        residuals = torch.bmm(space.coupling[runs], weights)
-        norms, rounding = residuals.norm(dim=1), space.rounding[runs]
-        top = _bounds(values, norms, k) + rounding[:, None]
-        low = _bounds(-values.flip(1), norms.flip(1), 1)[:, 0] + rounding
-        return cls(runs, values, weights, residuals, norms, top, low, rounding)
+    def of(cls, space: Space, runs: Tensor, random: slice) -> "_Ritz":
+        pairs = [torch.linalg.eigh(t) for t in space.projected[runs]]  # a batch is not aligned
+        values = torch.stack([p[0] for p in pairs]).flip(1)
+        weights = torch.stack([p[1] for p in pairs]).flip(2)
+        return cls(runs, values, weights, dots(space.coupling[runs], weights.mT),
+                   weights[:, random], space.rounding[runs, None])
 
     def select(self, chosen: Tensor) -> "_Ritz":
         """The same for a part of the runs."""
         return _Ritz(*(t[chosen] for t in vars(self).values()))
 
-    def direction(self, wanted: Tensor) -> Tensor:
-        """(A, width) unit vectors: the worst residual among ``wanted`` (A, m), or else of all."""
-        wanted = wanted | ~wanted.any(1, keepdim=True)
-        worst = torch.where(wanted, self.norms, -1).argmax(1)
-        found = self.residuals[torch.arange(len(worst)), :, worst]
-        length = found.norm(dim=1, keepdim=True)
-        first = torch.eye(1, found.shape[1], dtype=found.dtype)
-        return torch.where(length > 0, found / length, first)
+    def mirrored(self) -> "_Ritz":
+        """The Ritz pairs of -H."""
+        return _Ritz(self.runs, -self.values.flip(1), self.weights.flip(2),
+                     self.residuals.flip(2), self.start.flip(2), self.rounding)
 
+    def hiding(self, above: Tensor) -> tuple[Tensor, Tensor]:
+        """The start's weight on an unmet eigenvector of μ_i = θ_i + ``above`` (A, j), at most.
 
-def _bounds(values: Tensor, norms: Tensor, k: int) -> Tensor:
-    """(A, min(k, m)) error bounds of the largest ``values`` (A, m), the best cut for each."""
-    k = min(k, values.shape[1])
-    spread = norms.square().cumsum(1).sqrt()[:, None]
-    reach = (values + norms).flip(1).cummax(1).values.flip(1)
-    beyond = pad(reach[:, 1:], (0, 1), value=torch.inf)  # nothing is known beyond the last cut
-    gap = (values[:, :k, None] - beyond[:, None]).clamp_min(0)
-    bound = 2 * spread**2 / (gap + torch.hypot(gap, 2 * spread))
-    bound = torch.where(spread == 0, 0, bound)
-    before = torch.ones(k, values.shape[1], dtype=torch.bool).tril(-1)
-    return bound.masked_fill(before, torch.inf).amin(2)
+        Also (A, j, width), its direction in the front. Let q be its part in the front, F the
+        residuals and D = diag(1 / (μ - θ)) without the first i - 1. Then its part in the basis
+        is D Fᵀ q and in the start Z D Fᵀ q: the weight is the maximum over q of
+        |Z D Fᵀ q|² / (|q|² + |D Fᵀ q|²), here with the Frobenius norm, so an upper bound.
+        """
+        count = above.shape[1]
+        gap = self.values[:, :count, None] - self.values[:, None] + above[:, :, None]
+        part = self.residuals[:, None] / gap[:, :, None]
+        part = part.nan_to_num(0, torch.inf, -torch.inf)  # no residual, no gap: nothing hides
+        part = part * torch.ones_like(gap).triu()[:, :, None]
+        whole = dots(part, part) + torch.eye(part.shape[2], dtype=part.dtype)
+        root = torch.linalg.cholesky_ex(whole)[0]
+        seen = torch.linalg.solve_triangular(root, dots(part, self.start[:, None]), upper=False)
+        weights = seen.square().sum(2)
+        most = weights.argmax(2)[:, :, None, None].expand_as(seen[..., :1])
+        way = torch.linalg.solve_triangular(root.mT, seen.gather(3, most), upper=True)
+        return weights.sum(2), way[..., 0]
+
+    def bounds(self, guess: Tensor, weight: float) -> Tensor:
+        """(A, j) bounds of the first j values, sought from ``guess`` (A, j) on."""
+        def holds(above: Tensor) -> Tensor:  # NaN does not
+            return self.hiding(above)[0] <= weight
+
+        high = guess.clamp_min(torch.finfo(guess.dtype).tiny)
+        while not (enough := holds(high)).all() and high.isfinite().all():
+            high = torch.where(enough, high, 4 * high)
+        low = 1e-12 * high
+        for _ in range(HALVINGS):
+            middle = (low * high).sqrt()
+            enough = holds(middle)
+            low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+        return high + self.rounding
 
 
 class _Search:
     """Which runs are still open, and what was found for the closed ones."""
 
-    def __init__(self, runs: int, *, k: int, smallest: bool, tolerance: float, least: int):
-        self.k, self.smallest, self.tolerance, self.least = k, smallest, tolerance, least
+    def __init__(self, runs: int, *, k: int, tolerance: float, low_tolerance: float | None,
+                 least: int, random: slice, dim: int):
+        self.k, self.least, self.random = k, least, random
+        self.tolerance, self.low_tolerance = tolerance, low_tolerance
+        n = random.stop - random.start
+        self.weight = 2 * (DOUBT * math.gamma(n / 2 + 1)) ** (2 / n) / dim
         self.open = torch.arange(runs)
         self.products = torch.zeros(runs, dtype=torch.int64)
         self.converged = torch.zeros(runs, dtype=torch.bool)
-        self._closed: list[_Ritz] = []
         self._exhausted_at = torch.full((runs, k), torch.nan, dtype=torch.float64)
+        self._closed: list[tuple[_Ritz, list[Tensor]]] = []
 
-    def judge(self, space: _Space, *, last: bool) -> Tensor:
+    def judge(self, space: Space, *, last: bool) -> Tensor:
         """Closes the runs that failed, converged or may not go on; (R, width) where others go."""
         self.products[self.open] = space.size
         self.open = self.open[space.alive[self.open]]
         onward = torch.eye(1, space.width, dtype=torch.float64).repeat(len(space.alive), 1)
-        if len(self.open):
-            ritz = _Ritz.of(space, self.open, self.k)
-            wanted, allowed = self._unmet(ritz)
-            done = ~wanted.any(1) & self._settled(ritz, allowed) & (space.size >= self.least)
-            done |= space.size == space.dim
-            self.converged[self.open] = done
-            self._closed.append(ritz.select(done | last))
-            if not last:
-                onward[self.open] = ritz.direction(wanted)
-            self.open = self.open[~(done | last)]
+        if not len(self.open):
+            return onward
+        ritz = _Ritz.of(space, self.open, self.random)
+        ends = self._ends(ritz)
+        found = [end.hiding((allowed - end.rounding).clamp_min(0)) for end, allowed in ends]
+        weight, way = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+        done = (weight <= self.weight).all(1) & self._settled(ritz, ends[0][1])
+        done = done & (space.size >= self.least) | (space.size == space.dim)
+        self.converged[self.open] = done
+        closed = done | last
+        if closed.any():
+            self._closed.append((ritz.select(closed), [
+                end.select(closed).bounds(allowed[closed], self.weight) for end, allowed in ends]))
+        way = way[torch.arange(len(way)), weight.nan_to_num(torch.inf).argmax(1)]
+        way = way / way.norm(dim=1, keepdim=True)  # NaN where nothing could hide
+        onward[self.open] = torch.where(way.isnan().any(1, keepdim=True), onward[self.open], way)
+        self.open = self.open[~closed]
         return onward
 
-    def _unmet(self, ritz: _Ritz) -> tuple[Tensor, Tensor]:
-        """(A, m) the wanted pairs whose bound is too wide, and the (A,) bound that is allowed.
+    def _ends(self, ritz: _Ritz) -> list[tuple[_Ritz, Tensor]]:
+        """The wanted ends of the spectrum, each with the (A, j) errors allowed there.
 
         λ_max cannot be had to better than rounding of the largest |λ|: tolerance² of that will do.
         """
-        largest = ritz.values.abs().amax(1)
+        largest = ritz.values.abs().amax(1, keepdim=True)
         allowed = self.tolerance * torch.maximum(
-            ritz.values[:, 0].abs(), self.tolerance * largest)
-        unmet = torch.zeros_like(ritz.values, dtype=torch.bool)
-        unmet[:, :self.k] = ritz.top_bounds > allowed[:, None]
-        if self.smallest:
-            unmet[:, -1] |= ritz.low_bound > self.tolerance * largest
-        return unmet, allowed
+            ritz.values[:, :1].abs(), self.tolerance * largest)
+        ends = [(ritz, allowed.expand(-1, min(self.k, ritz.values.shape[1])))]
+        if self.low_tolerance is not None:
+            ends.append((ritz.mirrored(), self.low_tolerance * largest))
+        return ends
 
     def _settled(self, ritz: _Ritz, allowed: Tensor) -> Tensor:
         """(A,) whether the wanted values outlast the exhaustion of the Krylov space.
@@ -261,43 +200,39 @@ class _Search:
         It is exhausted early where eigenvalues repeat more often than there were start vectors:
         then the values count only when a fresh direction's Krylov space has left them unchanged.
         """
-        exhausted = ritz.norms.amax(1) <= ritz.rounding
+        negligible = torch.maximum(ritz.rounding, 1e-3 * allowed[:, :1])
+        exhausted = (ritz.residuals.norm(dim=1) <= negligible).all(1)
         before = self._exhausted_at[ritz.runs]
         values = _widen(ritz.values, self.k)
-        same = ((values - before).abs() <= allowed[:, None]) | values.isnan()
+        same = ((values - before).abs() <= allowed[:, :1]) | values.isnan()
         self._exhausted_at[ritz.runs] = torch.where(exhausted[:, None], values, before)
         return torch.where(exhausted, same.all(1), before[:, 0].isnan())
 
-    def result(self, space: _Space) -> Eigenpairs:
-        """All runs' findings; the basis rotated to Ritz vectors."""
+    def result(self, space: Space) -> Eigenpairs:
+        """All runs' findings; the basis is turned into Ritz vectors."""
         runs, m = len(space.alive), space.size
         values, bounds = torch.full((2, runs, self.k), torch.nan, dtype=torch.float64)
         low, low_bound = torch.full((2, runs), torch.nan, dtype=torch.float64)
         ritz = torch.full((runs, m), torch.nan, dtype=torch.float64)
         weights = torch.zeros(runs, m, m, dtype=torch.float64)
-        for found in self._closed:
+        for found, limits in self._closed:
             size = found.values.shape[1]
             values[found.runs] = _widen(found.values, self.k)
-            bounds[found.runs] = _widen(found.top_bounds, self.k)
-            low[found.runs], low_bound[found.runs] = found.values[:, -1], found.low_bound
+            bounds[found.runs] = _widen(limits[0], self.k)
+            low[found.runs], low_bound[found.runs] = found.values[:, -1], limits[-1][:, 0]
             ritz[found.runs] = pad(found.values, (0, m - size))
             weights[found.runs, :size, :size] = found.weights
-        device = space.rows.device
         basis = space.combine(weights)
         vectors = pad(basis[:, :self.k], (0, 0, 0, max(0, self.k - m)))
-        vectors = vectors.masked_fill(values.isnan().to(device)[:, :, None], torch.nan)
+        vectors = vectors.masked_fill(values.isnan().to(basis.device)[:, :, None], torch.nan)
+        values, bounds, low, low_bound, products, converged, ritz = (t.to(basis.device) for t in (
+            values, bounds, low, low_bound, self.products, self.converged, ritz))
+        if self.low_tolerance is None:
+            low = low_bound = None
         return Eigenpairs(
-            values.to(device), vectors, bounds.to(device),
-            low.to(device) if self.smallest else None,
-            low_bound.to(device) if self.smallest else None,
-            self.products.to(device), self.converged.to(device), basis, ritz.to(device))
+            values, vectors, bounds, low, low_bound, products, converged, basis, ritz)
 
 
 def _widen(values: Tensor, k: int) -> Tensor:
     """The first k of (A, m), NaN where there are fewer."""
     return pad(values[:, :k], (0, max(0, k - values.shape[1])), value=torch.nan)
-
-
-def _norm(vectors: Tensor) -> Tensor:
-    """(R, P) to (R,) float64 norms on the host."""
-    return vectors.double().norm(dim=1).cpu()

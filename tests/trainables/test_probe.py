@@ -73,7 +73,8 @@ def test_linear_model_with_mse_has_the_closed_form():
     values = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)
     found = MONITORS["spectrum"].measure(Probe(pack, pack.initial, 0, slice(0, 1)), OPTIONS)
     assert found["hessian_lambda_max"].item() == pytest.approx(values[0].item(), rel=1e-9)
-    assert found["hessian_trace"].item() == pytest.approx(3 * values.sum().item(), rel=1e-9)
+    error = abs(found["hessian_trace"].item() - 3 * values.sum().item())
+    assert error <= 4 * found["hessian_trace_se"].item() + 1e-9
 
 
 def test_chunks_change_nothing(monkeypatch):
