@@ -96,7 +96,7 @@ def analyze(folder: Path, only: set[str] | None = None) -> Any:
 
     resolved = read_resolved(folder) or {}
     wanted = only if only is not None else planned_runs(folder)
-    return report.write(folder, {"resolved": resolved, "runs": sorted(wanted)})
+    return report.write(folder, {"run_ids": sorted(wanted)})
 
 
 def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,

@@ -58,6 +58,13 @@ class PackTrial(tune.Trainable):
             return {**self._facts, "done": True, "failure": traceback.format_exc()}
         return {**self._facts, "done": False, "failure": ""}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> dict:  # noqa: ARG002
+        """Nothing: what a pack needs to go on lies in its newest commit."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict | None) -> None:
+        """Nothing: see ``save_checkpoint``."""
+
 
 class _Told(tune.Callback):
     """Passes Tune's events on to our own progress."""
