@@ -216,6 +216,7 @@ def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: 
         draws = np.random.default_rng(_SEED).multinomial(seeds, np.ones(seeds) / seeds, _RESAMPLES)
         drawn, yards = _weighted(between, noise, draws.astype(float))
         yards = np.where(np.isfinite(yards), yards, yard**2)  # one seed drawn K times
+        drawn = np.where(np.isfinite(drawn), drawn, distance**2)  # only seeds without this cell
         kept = (drawn <= tolerance**2 * yards) & ~lost
         lasts = factors[np.cumprod(kept, axis=1).sum(axis=1)]
         low, high = np.quantile(lasts, [0.025, 0.975], method="nearest")

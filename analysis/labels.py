@@ -40,7 +40,7 @@ def number(x: float, digits: int = 3) -> str:
     """``digits`` significant ones: 0.0016, 1.2e-5, 40; a true minus sign."""
     if not math.isfinite(x):
         return "—" if math.isnan(x) else ("∞" if x > 0 else "−∞")
-    text = f"{x:.{digits}g}"
+    text = f"{x + 0.0:.{digits}g}"  # no negative zero
     if "e" in text:
         mantissa, power = text.split("e")
         text = f"{mantissa}e{int(power)}" if abs(int(power)) > 4 else _plain(x, digits)
@@ -57,7 +57,8 @@ def significant(x: float, digits: int = 2) -> str:
     """As ``number``, but zeros that are significant stay: 1.0, 0.30."""
     if not math.isfinite(x) or x == 0:
         return number(x)
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(x))))
+    power = int(f"{x:.{digits - 1}e}".split("e")[1])  # of the rounded number: 0.0999 is 0.10
+    decimals = max(0, digits - 1 - power)
     return fixed(x, decimals) if decimals < 6 else number(x, digits)
 
 

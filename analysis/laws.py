@@ -241,18 +241,20 @@ def _design(
 
 
 def _scores(design: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Residual sd, leave-one-cell-out error, AICc (Gaussian; the variance is a parameter too)."""
+    """Residual sd, leave-one-cell-out error, AICc (Gaussian; the variance is a parameter too);
+    NaN where the cells do not suffice."""
     hat = design @ np.linalg.pinv(design)
     residual, slack = y - hat @ y, 1 - np.diag(hat)
     rank, n = int(np.linalg.matrix_rank(design)), len(y)
     square = float(residual @ residual)
     free = slack > 1e-9
     loo = float(np.sqrt(np.mean((residual[free] / slack[free]) ** 2))) if free.any() else math.nan
+    spread = math.sqrt(square / (n - rank)) if n > rank else math.nan
     k = rank + 1
     if n - k - 1 < 1:
-        return math.sqrt(square / (n - rank)), loo, math.nan
+        return spread, loo, math.nan
     aicc = n * math.log(max(square / n, 1e-300)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
-    return math.sqrt(square / (n - rank)), loo, aicc
+    return spread, loo, aicc
 
 
 def _curved(table: Crossing, effective: bool) -> float:

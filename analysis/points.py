@@ -104,7 +104,7 @@ def matched_loss(sweep: Sweep, share: float = 0.9) -> float | None:
     lowest = lowest[lowest > 0]
     if lowest.empty:
         return None
-    level = float(np.quantile(lowest, share, method="higher"))
+    level = float(np.quantile(lowest, share, method="inverted_cdf"))
     unit = 10.0 ** (math.floor(math.log10(level)) - 1)
     return float(f"{math.ceil(level / unit - 1e-9) * unit:.12g}")
 
@@ -123,7 +123,8 @@ def _choose(rows: pd.DataFrame, metric: str, at: At) -> pd.DataFrame:
         return _crossing(rows, metric, rows["epoch"], rows["epoch"] >= at.level, at.level)
     else:
         depth = np.log(rows["train_loss"].clip(lower=_TINY))
-        return _crossing(rows, metric, depth, rows["train_loss"] <= at.level, math.log(at.level))
+        reached = rows["train_loss"] <= at.level
+        return _crossing(rows, metric, depth, reached, math.log(max(at.level, _TINY)))
     return picked[["run_id", metric, "epoch"]].rename(columns={metric: "value"})
 
 

@@ -117,7 +117,7 @@ def render(found: Study, drawn: Sequence[Figure], *, name: str, spec: str) -> st
         study=found,
         figures=drawn,
         tones=_tones(drawn),
-        fitted=[fit for fit in found.fits if any(law.beta is not None for law in fit.laws.values())],
+        fitted=[f for f in found.fits if any(law.beta is not None for law in f.laws.values())],
         provenance=_provenance(found),
     )
 
@@ -156,7 +156,8 @@ def _provenance(found: Study) -> list[tuple[str, str]]:
     rows = []
     for column, words in _PROVENANCE.items():
         values = runs[column].dropna().unique().tolist()
-        shown = [f"{v:,}" if isinstance(v, int | float) else str(v) for v in sorted(values)]
+        # a column of whole numbers with a null in it comes as floats
+        shown = [f"{v:,.0f}" if isinstance(v, int | float) else str(v) for v in sorted(values)]
         rows.append((words, labels.listed(shown, 8) or "—"))
     return rows
 

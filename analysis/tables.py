@@ -83,9 +83,9 @@ def _read_part(folder: Folder, table: str, name: str) -> pa.Table:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
             _check_format(folder, table, name, file.schema_arrow)
             return file.read()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise TableError(
-            f"damaged, or not Parquet: {str(error).splitlines()[0]}",
+            f"damaged, or not Parquet: {str(error).partition(chr(10))[0]}",
             where=folder.at(name),
             fix="move it away; running the sweep again publishes what is missing",
         ) from error
@@ -110,7 +110,8 @@ def _check_same_schema(folder: Folder, sources: Sequence[str], pieces: Sequence[
     first = pieces[0].schema
     for source, piece in zip(sources, pieces, strict=True):
         if not piece.schema.equals(first, check_metadata=False):
-            odd = sorted(set(map(str, piece.schema)) ^ set(map(str, first)))
+            ours, theirs = ({f"{f.name}: {f.type}" for f in s} for s in (first, piece.schema))
+            odd = sorted(ours ^ theirs)
             raise TableError(
                 f"columns differ from {sources[0]}: {', '.join(odd[:4]) or 'their order'}",
                 where=folder.at(source),

@@ -84,9 +84,10 @@ def _run(
     end = np.log(2) + p.a * np.log(lr / (1 - mu)) + p.b * np.log(batch) + 0.8 * noise + jitter
     share = epoch / p.epochs
     bump = 1.5 * np.exp(-((np.log(epoch + 0.05) - np.log(1.0)) ** 2))
-    sharp = np.exp(np.log(30) * (1 - share) + end * share + bump * (share < 1) + jitter * (share > 0))
+    begun = jitter * (step > 0)
+    sharp = np.exp(np.log(30) * (1 - share) + end * share + bump * (share < 1) + begun)
     speed = 120 * (ratio / (1 - mu)) ** 0.6
-    loss = (2.3 - 1.6 * noise) / (1 + speed * epoch) * np.exp(2 * jitter * (step > 0)) + 1.6 * noise
+    loss = (2.3 - 1.6 * noise) / (1 + speed * epoch) * np.exp(2 * begun) + 1.6 * noise
     accuracy = 0.97 - 0.25 * noise - 0.87 / (1 + 3 * speed * epoch) + 0.02 * jitter
     path = pd.DataFrame(
         {
