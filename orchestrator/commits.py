@@ -48,4 +48,5 @@ def decode(content: bytes) -> Commit:
         sections[name] = data[at : at + length]
         at += length
     state = sections.pop("state")
-    return Commit(header["facts"], state, {n.removeprefix("table/"): b for n, b in sections.items()})
+    parts = {n.removeprefix("table/"): b for n, b in sections.items()}
+    return Commit(header["facts"], state, parts)

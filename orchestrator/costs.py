@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, group_key
 from orchestrator.planner import Plan
-from orchestrator.store import LocalStore
 from trainables.schedules import measuring_steps, total_steps
 
 ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 40}
@@ -21,7 +19,7 @@ PART_BYTES, START_S = 40_000, 8.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of computing over all packs, of the wall clock with ``slots`` packs at once, bytes."""
+    """Seconds of computing over all packs; of the clock with ``slots`` packs at once; bytes."""
 
     compute_s: float
     wall_s: float
@@ -57,7 +55,8 @@ def disk_bytes(plan: Plan) -> int:
     total = 0
     for pack in plan.packs:
         runs, (_, snapshots) = len(pack.members), lengths(pack)
-        spectra = snapshots * sum(o.get("k", 0) for _, o in pack.members[0].config["measure"]["monitors"])
+        monitors = pack.members[0].config["measure"]["monitors"]
+        spectra = snapshots * sum(o.get("k", 0) for _, o in monitors)
         total += PART_BYTES + runs * (ROW_BYTES["runs"] + snapshots * ROW_BYTES["snapshots"]
                                       + spectra * ROW_BYTES["spectra"])
         total += 4 * plan.parameters * runs * (plan.spec.save.weights == "final")
@@ -65,7 +64,7 @@ def disk_bytes(plan: Plan) -> int:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """From the rows of earlier runs of the same shape where there are some, else from a calibration.
+    """From the rows of earlier runs of the same shape if there are some, else from a calibration.
 
     A calibration trains a few steps and takes one snapshot of one pack a shape; it is remembered
     on this machine.

@@ -93,7 +93,8 @@ class Ledger:
         segment = commit.facts["segment"]
         for table in _PUBLISHING_ORDER:
             if table in commit.parts:
-                self.store.create(f"tables/{table}/{pack_id}-{segment}.parquet", commit.parts[table])
+                part = f"tables/{table}/{pack_id}-{segment}.parquet"
+                self.store.create(part, commit.parts[table])
         keep = set() if commit.facts["last"] else {segment, segment - 1}
         for k in self._segments(pack_id):
             if k not in keep and (commit.facts["last"] or k < segment):

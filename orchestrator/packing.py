@@ -1,4 +1,4 @@
-"""Runs into packs: equal data, model, batch size and length; widths from the ladder 1, 2, 4, 8, …"""
+"""Runs into packs: equal data, model, batch size and length; widths from the ladder 1, 2, 4, …"""
 
 import hashlib
 import json
@@ -63,7 +63,8 @@ def pack_id(members: Sequence[Run], width: int, engine: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def pack(runs: Iterable[Run], suit: Callable[[Mapping[str, Any]], tuple[str, int]]) -> list[PackPlan]:
+def pack(runs: Iterable[Run],
+         suit: Callable[[Mapping[str, Any]], tuple[str, int]]) -> list[PackPlan]:
     """All packs of ``runs``; ``suit(config)`` gives a group's engine and widest pack."""
     packs = []
     for members in group(runs):

@@ -151,7 +151,8 @@ FROZEN = ("data", "model", "train", "measure")
 def check_unchanged(plan: Plan, earlier: Mapping[str, Any]) -> None:
     """Refuses a spec that differs, in what may not change, from the one its folder was made by."""
     now = resolved_tree(plan)
-    before = {**earlier, "data": _placeless(earlier.get("data")) | {"sha256": earlier.get("data_sha256")}}
+    before = {**earlier, "data": _placeless(earlier.get("data"))
+              | {"sha256": earlier.get("data_sha256")}}
     now = {**now, "data": _placeless(now["data"]) | {"sha256": now["data_sha256"]}}
     problems: list[Problem] = []
     for section in FROZEN:

@@ -37,11 +37,13 @@ def gpu_count() -> int:
 
 
 def storage_problems(folder: Path) -> list[Problem]:
-    """Whether files can be created once and for all in the sweep's folder; leaves nothing behind."""
+    """Whether files can be created once and for all in the sweep's folder; nothing is left."""
     anchor = next(p for p in (folder, *folder.parents) if p.exists())
     if not anchor.is_dir():
         return [Problem(f"the storage {anchor} is a file", "storage", "give a folder")]
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "resolved.yaml").exists():
+    # A folder begins with its tables; one that was left then is ours too.
+    ours = (folder / "tables" / "runs").is_dir() or (folder / "resolved.yaml").exists()
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
         return [Problem(f"{folder} is not empty and no sweep of ours", "storage",
                         "choose another storage or name")]
     draft = anchor / f".sgdscope-{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""Bytes under a sweep's folder. The one promise: ``create`` makes a file whole, once, or not at all."""
+"""Bytes under a sweep's folder. The one promise: ``create`` makes a file whole, once, or not."""
 
 import contextlib
 import os
@@ -41,14 +41,14 @@ class LocalStore:
         """The file's bytes, or None where it is absent."""
         try:
             return (self.root / path).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted, drafts left out; none where it is absent."""
         try:
             found = os.listdir(self.root / folder)  # noqa: PTH208  (one call for many names)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(n for n in found if not n.startswith("."))
 

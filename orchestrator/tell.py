@@ -44,7 +44,8 @@ def plan_text(plan: Plan) -> str:
         f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"
         + (f"; {f['strangers']} more in the tables, of cells that the spec no longer names"
            if f["strangers"] else ""),
-        f"packs    {f['packs']} to do" + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
+        f"packs    {f['packs']} to do"
+        + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
         f"work     {f['steps']:,} steps and {f['snapshots']:,} snapshots of single runs",
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
         f" ({clock(f['compute_s'])} of computing; by {f['source']})"
@@ -81,7 +82,8 @@ def runs_text(plan: Plan) -> str:
     lines = ["  ".join(["run_id".ljust(16), "done", *varying])]
     for run, row in zip(plan.runs, rows, strict=True):
         mark = "yes " if run.run_id in plan.ended else "no  "
-        lines.append("  ".join([run.run_id, mark, *(_short(row[c]).ljust(len(c)) for c in varying)]))
+        values = (_short(row[c]).ljust(len(c)) for c in varying)
+        lines.append("  ".join([run.run_id, mark, *values]).rstrip())
     return "\n".join(lines)
 
 

@@ -24,3 +24,22 @@ def spec(folder, *, sweep=None, without=(), **sections):
         tree[name] = {**tree.get(name, {}), **values} if isinstance(values, dict) else values
     tree["train"] = {k: v for k, v in tree["train"].items() if k not in without}
     return load_spec(write(folder, tree))
+
+
+TINY = {
+    "name": "tiny", "data": {"name": "digits", "train_size": 100}, "model": {"name": "linear"},
+    "train": {"epochs": 2, "batch_size": 10}, "sweep": {"axes": {"lr": [0.01, 0.1]}},
+    "measure": {"when": {"initial": False}, "set_size": 50, "monitors": [
+        {"spectrum": {"k": 1, "lambda_min": False, "trace": False, "tolerance": 0.1}}]},
+}
+
+
+def tiny(folder, **sections):
+    """TINY, of which a run takes milliseconds, as a file; its storage lies beside it."""
+    return write(folder, {**TINY, "storage": str(folder / "sweeps"), **sections})
+
+
+def tree(folder):
+    """Every file below a folder with its bytes."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file()}

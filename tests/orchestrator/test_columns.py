@@ -7,7 +7,8 @@ from tests.orchestrator.test_packing import CONFIG
 
 
 def test_every_value_has_one_column():
-    columns = identity_columns({**CONFIG, "model": {"name": "mlp", "widths": [3, 4], "width": None}})
+    model = {"name": "mlp", "widths": [3, 4], "width": None}
+    columns = identity_columns({**CONFIG, "model": model})
     assert columns["lr"] == 0.1
     assert columns["label_noise"] == 0.0
     assert columns["config_model_widths"] == "[3, 4]"

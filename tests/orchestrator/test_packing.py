@@ -47,7 +47,7 @@ def test_widths_are_rungs(count, limit, widths):
 
 
 def test_packing_is_a_partition_and_its_ids_are_distinct():
-    source = random.Random(0)
+    source = random.Random(0)  # noqa: S311
     runs = [run(i, train__batch_size=source.choice([8, 16, 32]), seed=i) for i in range(101)]
     packs = pack(runs, lambda c: ("vmap", c["train"]["batch_size"]))
     members = [m.run_id for p in packs for m in p.members]

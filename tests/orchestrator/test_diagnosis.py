@@ -1,0 +1,40 @@
+"""The doctor: fine where a sweep can run, and what to do where not."""
+
+import importlib.metadata
+import json
+import shutil
+
+from orchestrator import diagnosis
+
+
+def by_name(checks):
+    return {c.what: c for c in checks}
+
+
+def test_this_machine(tmp_path):
+    checks = diagnosis.examine(tmp_path / "sweeps")
+    found = by_name(checks)
+    assert {"python", "torch", "ray", "CPUs", "GPUs", "storage", "free space"} <= found.keys()
+    assert found["torch"].found == importlib.metadata.version("torch")
+    assert found["storage"].fine
+    assert list(tmp_path.iterdir()) == []
+    assert [c["what"] for c in json.loads(diagnosis.as_json(checks))] == [c.what for c in checks]
+
+
+def test_what_is_wrong_comes_with_what_to_do(tmp_path, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(diagnosis.importlib.metadata, "version", missing)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "file").write_text("x")
+    checks = diagnosis.examine(tmp_path / "file" / "sweeps")
+    found = by_name(checks)
+    assert not found["ray"].fine
+    assert not found["storage"].fine
+    assert found["C++ compiler"].fine  # eager engines serve
+    lines = diagnosis.as_text(checks).splitlines()
+    for check in checks:
+        at = next(i for i, line in enumerate(lines) if line[4:].startswith(f"{check.what} "))
+        assert lines[at].startswith("ok " if check.fine else "BAD")
+        assert check.fine or lines[at + 1].strip() == check.fix
