@@ -61,17 +61,18 @@ def extreme_eigenpairs(product: Product, start: Tensor, *, k: int, smallest: boo
     when they change nothing. A result depends on the run's own matrix and start alone.
     """
     limit = max(1, min(start.shape[2], max_products))
-    space = Space(start[:, :limit])
+    space = Space(start[:, -limit:])
     block = space.width
+    random = block if random is None else min(random, block)
     search = _Search(
         len(start), k=k, tolerance=tolerance, least=max(k, block) + 1,
-        random=slice(0 if random is None else block - random, block), dim=space.dim,
+        random=slice(block - random, block), dim=space.dim,
         low_tolerance=(tolerance if smallest_tolerance is None else smallest_tolerance)
         if smallest else None)
     direction = first = torch.eye(1, block, dtype=torch.float64).repeat(len(start), 1)
     while len(search.open):
         space.expand(product, direction)
-        direction = first
+        direction = first[:, :space.width]
         if space.size >= block:
             direction = search.judge(space, last=space.size == limit)
     return search.result(space)
@@ -86,6 +87,7 @@ class _Ritz:
     weights: Tensor  # (A, m, m), one column a pair, in terms of the basis
     residuals: Tensor  # (A, width, m), one column a pair, in terms of the front
     start: Tensor  # (A, n, m), one column a pair, in terms of the n random start vectors
+    warm: Tensor  # (A, b - n, m), one column a pair, in terms of the start vectors before those
     rounding: Tensor  # (A, 1)
 
     @classmethod
@@ -94,7 +96,7 @@ class _Ritz:
         values = torch.stack([p[0] for p in pairs]).flip(1)
         weights = torch.stack([p[1] for p in pairs]).flip(2)
         return cls(runs, values, weights, dots(space.coupling[runs], weights.mT),
-                   weights[:, random], space.rounding[runs, None])
+                   weights[:, random], weights[:, :random.start], space.rounding[runs, None])
 
     def select(self, chosen: Tensor) -> "_Ritz":
         """The same for a part of the runs."""
@@ -103,7 +105,7 @@ class _Ritz:
     def mirrored(self) -> "_Ritz":
         """The Ritz pairs of -H."""
         return _Ritz(self.runs, -self.values.flip(1), self.weights.flip(2),
-                     self.residuals.flip(2), self.start.flip(2), self.rounding)
+                     self.residuals.flip(2), self.start.flip(2), self.warm.flip(2), self.rounding)
 
     def hiding(self, above: Tensor) -> tuple[Tensor, Tensor]:
         """The start's weight on an unmet eigenvector of μ_i = θ_i + ``above`` (A, j), at most.
@@ -111,13 +113,17 @@ class _Ritz:
         Also (A, j, width), its direction in the front. Let q be its part in the front, F the
         residuals and D = diag(1 / (μ - θ)) without the first i - 1. Then its part in the basis
         is D Fᵀ q and in the start Z D Fᵀ q: the weight is the maximum over q of
-        |Z D Fᵀ q|² / (|q|² + |D Fᵀ q|²), here with the Frobenius norm, so an upper bound.
+        |Z D Fᵀ q|² / (|q|² + |D Fᵀ q|²), here with the Frobenius norm, so an upper bound. The
+        random vectors saw nothing within the warm ones: what lies there is taken out of D Fᵀ q.
         """
         count = above.shape[1]
         gap = self.values[:, :count, None] - self.values[:, None] + above[:, :, None]
         part = self.residuals[:, None] / gap[:, :, None]
         part = part.nan_to_num(0, torch.inf, -torch.inf)  # no residual, no gap: nothing hides
         part = part * torch.ones_like(gap).triu()[:, :, None]
+        if self.warm.shape[1]:
+            warm = self.warm[:, None]
+            part = part - dots(dots(part, warm), warm.mT)
         whole = dots(part, part) + torch.eye(part.shape[2], dtype=part.dtype)
         root = torch.linalg.cholesky_ex(whole)[0]
         seen = torch.linalg.solve_triangular(root, dots(part, self.start[:, None]), upper=False)

@@ -1,6 +1,6 @@
 """Gradient and Hessian-vector products of a block of runs, from one retained first-order graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,13 +10,17 @@ Tensors = dict[str, Tensor]
 
 def flatten(tensors: Tensors) -> Tensor:
     """name -> (R, …) to (R, P), in the dict's order."""
-    return torch.cat([t.flatten(1) for t in tensors.values()], dim=1)
+    return _joined(tensors.values())
 
 
 def unflatten(flat: Tensor, like: Tensors) -> Tensors:
     """(R, P) back to name -> (R, …)."""
     parts = flat.split([t[0].numel() for t in like.values()], dim=1)
     return {n: p.reshape(t.shape) for (n, t), p in zip(like.items(), parts, strict=True)}
+
+
+def _joined(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([p.reshape(len(p), -1) for p in parts], dim=1)
 
 
 class Curvature:
@@ -42,7 +46,7 @@ class Curvature:
             total = part if total is None else [a + b for a, b in zip(total, part, strict=True)]
             if len(chunks) == 1:
                 self._graph = grads
-        self.gradient: Tensor = torch.cat([g.flatten(1) for g in total], dim=1)  # (R, P)
+        self.gradient: Tensor = _joined(total)  # (R, P)
 
     def _gradients(self, chunk: Tensor) -> list[Tensor]:
         loss = self._loss_sums(self._leaves, chunk).sum() / self._size
@@ -64,4 +68,4 @@ class Curvature:
         outputs, weights = zip(*pairs, strict=True)
         back = torch.autograd.grad(
             outputs, leaves, weights, retain_graph=retain, materialize_grads=True)
-        return torch.cat([b.flatten(1) for b in back], dim=1)
+        return _joined(back)

@@ -10,7 +10,7 @@ from trainables.lanczos import extreme_eigenpairs
 from trainables.probe import GE_PRODUCT, Probe
 from trainables.trace import deflated_trace
 
-START_VECTORS, TRACE_PROBES = 2, 16
+START_VECTORS, TRACE_PROBES = 2, 8
 # The lower end of the spectrum is dense: there a tighter bound costs more products than all the
 # other values together, and what is asked of lambda_min is its sign and size beside lambda_max.
 LOOSER_BELOW = 10
@@ -21,7 +21,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 
     Krylov space from random start vectors of the run's own stream, full reorthogonalisation,
     stopped when each wanted value's error bound is below ``tolerance``·λ_max, ten times that for
-    the smallest. The trace is exact on that Krylov space, plus Hutchinson with 16 probes on its
+    the smallest. The trace is exact on that Krylov space, plus Hutchinson with 8 probes on its
     complement: unbiased. Products run
     in the pack's precision, the small algebra in float64. Cost: 2 GE a product.
     """
