@@ -1,0 +1,92 @@
+"""A sweep studied at any moment: complete, half finished, all diverged, empty."""
+
+import pytest
+
+from analysis.study import lines, study
+from tests.analysis.planted import Planted, tables, write, write_frames
+
+SMALL = Planted(lr=(0.02, 0.04, 0.08), batch_size=(8, 16, 32), seeds=2, epochs=6.0, cell_sd=0.005)
+RUNS = 18
+
+
+@pytest.mark.parametrize(
+    ("planted", "drop", "planned", "verdict", "progress"),
+    [
+        (SMALL, 0, None, "λ_max at the end follows η/S", "18 runs"),
+        (SMALL, 6, RUNS, "So far (12 of 18 runs): λ_max at the end", "12 of 18 runs"),
+        (SMALL.but(b=0.2), 0, RUNS, "λ_max at the end does not follow η/S", "18 runs"),
+        (SMALL.but(a=0.0, b=0.0), 0, None, "λ_max at the end depends on neither", "18 runs"),
+        (SMALL.but(lr=(0.02,), batch_size=(8,)), 0, None, "λ_max at the end is known in", "2 runs"),
+        (
+            SMALL.but(diverge_above=0.0),
+            0,
+            None,
+            "No law: of 18 runs that ended, none finished (18 diverged).",
+            "18 runs",
+        ),
+    ],
+)
+def test_the_verdict_of_a_sweep(tmp_path, planted, drop, planned, verdict, progress):
+    found = study(write(tmp_path, planted, drop), planned=planned)
+    assert found.verdict.startswith(verdict)
+    assert found.progress == progress
+    assert lines(found)[:2] == (f"planted: {progress}", found.verdict)
+
+
+def test_a_sweep_that_has_only_begun(tmp_path):
+    runs, snapshots = tables(SMALL)
+    found = study(write_frames(tmp_path, SMALL.but(parts=1), runs.iloc[:0], snapshots), planned=18)
+    assert found.verdict == "No run has ended yet."
+    assert (found.fits, found.breaks, found.edges, found.level) == ((), (), (), None)
+    assert lines(found)[-1] == "left out: 18 still running"
+
+
+def test_every_run_is_used_or_counted(tmp_path):
+    runs, snapshots = tables(SMALL.but(diverge_above=0.004))
+    folder = write_frames(tmp_path, SMALL, runs.iloc[1:], snapshots)
+    found = study(folder, run_ids=runs["run_id"][:17])
+    reasons = {e.reason: e.count for e in found.exclusions}
+    assert found.planned == 17
+    gone = {"diverged": 4 - 0, "still running": 1, "not in the current grid": 1}
+    # one run of the older grid is among the last cells; it is counted once, as foreign
+    used = found.fits[0].runs
+    assert reasons["not in the current grid"] == gone["not in the current grid"]
+    assert reasons["still running"] == gone["still running"]
+    assert used + reasons["diverged"] + 2 == RUNS
+
+
+def test_points_are_those_of_the_fits(tmp_path):
+    found = study(write(tmp_path, SMALL), level=0.5)
+    names = [(f.metric, f.at.kind) for f in found.fits]
+    assert names == [
+        ("hessian_lambda_max", "end"),
+        ("hessian_lambda_max", "peak"),
+        ("hessian_lambda_max", "loss"),
+        ("train_loss", "end"),
+        ("test_accuracy", "end"),
+        ("test_accuracy", "loss"),
+    ]
+    assert [(c.metric, c.at) for c in found.chosen] == [(f.metric, f.at) for f in found.fits]
+    assert {f.at.level for f in found.fits if f.at.kind == "loss"} == {0.5}
+    assert found.find("test_accuracy", "loss") == 5
+    assert found.find("test_accuracy", "peak") is None
+
+
+def test_a_sweep_without_curvature_is_judged_by_its_loss(tmp_path):
+    runs, snapshots = tables(SMALL)
+    found = study(write_frames(tmp_path, SMALL, runs, snapshots.assign(hessian_lambda_max=None)))
+    assert [f.metric for f in found.fits] == ["train_loss", "test_accuracy", "test_accuracy"]
+    assert found.verdict.startswith("train loss at the end")
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.001, "undecided"), (0.3, "holds")])
+def test_the_margin_given_beforehand_is_the_one_tested(tmp_path, margin, verdict):
+    found = study(write(tmp_path, SMALL), margin=margin)
+    assert found.fits[0].verdict == verdict
+
+
+def test_a_full_batch_sweep_tells_its_edge(tmp_path):
+    planted = SMALL.but(batch_size=(1500,))
+    found = study(write(tmp_path, planted))
+    assert "full batch: η·λ_max late in training" in "\n".join(lines(found))
+    assert len(found.edges) == 3
