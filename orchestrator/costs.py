@@ -108,9 +108,10 @@ class _Timings:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         self._path = Path(base) / "sgdscope" / "timings.json"
         try:
-            self._known = json.loads(self._path.read_text())
+            known = json.loads(self._path.read_text())
         except (OSError, ValueError):
-            self._known = {}
+            known = None
+        self._known = known if isinstance(known, dict) else {}
         self._new = False
 
     def pack_seconds(self, pack: PackPlan, plan: Plan) -> float:

@@ -1,0 +1,138 @@
+"""Cells: which there are, in which order, and that equal runs have equal configs."""
+
+import json
+
+import pytest
+
+from orchestrator import grid
+from orchestrator.errors import UserError
+from orchestrator.grid import count_cells, expand, run_configs, swept
+from tests.orchestrator.specs import spec
+
+SIZE = 1500
+
+
+def cells(folder, *, size=SIZE, without=(), sweep=None, **sections):
+    """The values of all cells."""
+    found = spec(folder, sweep=sweep or {}, without=without, **sections)
+    return [dict(c.values) for c in expand(found, size)]
+
+
+def column(found, name):
+    return [c[name] for c in found]
+
+
+def test_no_sweep_is_one_cell(tmp_path):
+    assert cells(tmp_path) == [{"train.lr": 0.1, "train.batch_size": 8}]
+
+
+def test_the_product_in_the_order_as_written(tmp_path):
+    found = cells(tmp_path, sweep={"axes": {"batch_size": [8, 16], "lr": [0.1, 0.2],
+                                            "seed": {"count": 2}}})
+    assert [(c["train.batch_size"], c["train.lr"], c["seed"]) for c in found] == [
+        (s, lr, seed) for s in (8, 16) for lr in (0.1, 0.2) for seed in (0, 1)]
+
+
+def test_zipped_axes_move_together(tmp_path):
+    found = cells(tmp_path, sweep={"axes": {"lr": [0.1, 0.2], "batch_size": [8, 16],
+                                            "seed": {"count": 2}}, "zip": [["lr", "batch_size"]]})
+    assert [(c["train.lr"], c["train.batch_size"], c["seed"]) for c in found] == [
+        (0.1, 8, 0), (0.1, 8, 1), (0.2, 16, 0), (0.2, 16, 1)]
+
+
+def test_derived_are_computed_in_order_and_keep_filters(tmp_path):
+    found = cells(tmp_path, without=("lr",), sweep={
+        "axes": {"ratio": [0.01, 0.02], "batch_size": [8, 16]},
+        "derived": {"double": "2 * ratio", "lr": "double * batch_size"}, "keep": "lr < 0.5"})
+    assert [(c["train.batch_size"], c["train.lr"]) for c in found] == [
+        (8, 0.16), (16, 0.32), (8, 0.32)]
+    assert all(set(c) == {"train.lr", "train.batch_size"} for c in found)  # ratio is no scalar
+
+
+def test_keep_sees_constants(tmp_path):
+    axes = {"axes": {"lr": [0.1, 0.2, 0.3]}}
+    found = cells(tmp_path, sweep={**axes, "keep": "lr * batch_size < 2 and train_size == 1500"})
+    assert column(found, "train.lr") == [0.1, 0.2]
+    assert column(cells(tmp_path, sweep={**axes, "keep": "model.width > lr * 30"}),
+                  "train.lr") == [0.1, 0.2]
+
+
+def test_extra_points_come_last_unfiltered_and_once(tmp_path):
+    found = cells(tmp_path, sweep={"axes": {"lr": [0.1, 0.2]}, "keep": "lr < 0.2", "include": [
+        {"lr": 0.5}, {"lr": 0.1}, {"lr": 0.1, "batch_size": 32}]})
+    assert [(c["train.lr"], c["train.batch_size"]) for c in found] == [
+        (0.1, 8), (0.5, 8), (0.1, 32)]
+
+
+def test_extra_points_alone(tmp_path):
+    found = cells(tmp_path, without=("lr", "batch_size"),
+                  sweep={"include": [{"lr": 1.0, "batch_size": 4}]})
+    assert found == [{"train.lr": 1.0, "train.batch_size": 4}]
+
+
+def test_full_is_the_size_of_the_training_set(tmp_path):
+    found = cells(tmp_path, size=60, sweep={"axes": {"batch_size": ["full", 60, 30]}})
+    assert column(found, "train.batch_size") == [60, 30]  # full and 60 are one cell
+
+
+def test_counting_makes_no_cells(tmp_path, monkeypatch):
+    found = spec(tmp_path, sweep={"axes": {"lr": {"linear": [0.1, 1], "n": 1000},
+                                           "seed": {"count": 1000}}, "include": [{"lr": 3.0}]})
+    monkeypatch.setattr(grid, "Cell", None)
+    assert count_cells(found) == 1_000_001
+
+
+def test_names(tmp_path):
+    found = spec(tmp_path, without=("lr",), sweep={
+        "axes": {"ratio": [0.1], "label_noise": [0.0]}, "derived": {"lr": "ratio * 8"}})
+    assert swept(found) == {"ratio": None, "label_noise": "noise.label", "lr": "train.lr"}
+
+
+def test_a_run_has_one_config_however_it_came_about(tmp_path):
+    """As a constant, on an axis, on a log axis, derived, and as an extra point."""
+    ways = [
+        ({"lr": 0.1}, {}, ()),
+        ({}, {"axes": {"lr": [0.1]}}, ("lr",)),
+        ({}, {"axes": {"lr": {"log": [0.01, 1.0], "n": 3}}, "keep": "0.05 < lr < 0.5"}, ("lr",)),
+        ({}, {"axes": {"ratio": [0.0125]}, "derived": {"lr": "ratio * batch_size"}}, ("lr",)),
+        ({}, {"include": [{"lr": 0.1}]}, ("lr",)),
+        ({}, {"axes": {"seed": [0], "momentum": [0.0], "model.depth": [1]}}, ()),
+        ({"batch_size": 8}, {"axes": {"batch_size": [8]}}, ("batch_size",)),
+    ]
+    configs = []
+    for train, sweep, without in ways:
+        found = spec(tmp_path, train=train, sweep=sweep, without=without)
+        configs += run_configs(found, expand(found, SIZE))
+    assert len(configs) == len(ways)
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == 1
+    assert configs[0]["train"]["lr"] == 0.1
+    assert configs[0]["seed"] == 0
+
+
+def test_configs_carry_what_the_cell_says(tmp_path):
+    found = spec(tmp_path, sweep={"axes": {"width": [4, 8], "label_noise": [0.5], "seed": [3]}},
+                 compute={"precision": "fp64"})
+    configs = run_configs(found, expand(found, SIZE))
+    assert [c["model"]["width"] for c in configs] == [4, 8]
+    assert {c["noise"]["label"] for c in configs} == {0.5}
+    assert {c["seed"] for c in configs} == {3}
+    assert {c["precision"] for c in configs} == {"fp64"}
+
+
+@pytest.mark.parametrize(("size", "train", "sweep", "what"), [
+    (60, {"batch_size": 64}, {}, "batch_size 64 is larger than the training set of 60"),
+    (60, {}, {"axes": {"batch_size": [8, 64, 128], "seed": [0, 1]}},
+     "batch_size 64 is larger than the training set of 60 (at batch_size=64, seed=0 and 3 more)"),
+    (60, {}, {"axes": {"k": [1, 2]}, "derived": {"batch_size": "k * 3.5"}}, "batch_size is 3.5"),
+    (60, {}, {"axes": {"lr": [0.1]}, "keep": "lr > 1"}, "keep leaves no run"),
+    (60, {}, {"axes": {"lr": [0.1]}, "keep": "lr + 1"}, "keep is 1.1, not a condition"),
+    (60, {}, {"axes": {"k": [0, 1]}, "derived": {"lr": "1 / k"}}, "`1 / k`"),
+])
+def test_what_only_the_data_or_the_values_show(tmp_path, size, train, sweep, what):
+    without = tuple(sweep.get("derived", ()))
+    with pytest.raises(UserError) as caught:
+        cells(tmp_path, size=size, train=train, sweep=sweep, without=without)
+    (problem,) = caught.value.problems
+    assert problem.what.startswith(what)
+    assert problem.where
+    assert problem.fix

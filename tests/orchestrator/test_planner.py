@@ -1,0 +1,166 @@
+"""Plans: what is to do against what a folder holds, and the identity of runs."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from orchestrator import plan, planner
+from orchestrator.errors import UserError
+from orchestrator.packrun import order, run_pack
+from orchestrator.planner import check_unchanged, folder_of, identity, resolved_tree
+from orchestrator.session import open_folder
+from tests.orchestrator.specs import spec, tiny, tree
+
+
+def train(planned, *, packs=None):
+    """Opens the plan's folder and runs its first packs to their end."""
+    open_folder(planned)
+    for pack in planned.packs[:packs]:
+        for _ in run_pack(order(pack, planned.spec, planned.folder)):
+            pass
+
+
+def ids(runs):
+    return [r.run_id for r in runs]
+
+
+def test_a_new_sweep(tmp_path):
+    planned = plan(tiny(tmp_path))
+    assert len(planned.runs) == len(planned.missing) == 2
+    assert all(len(i) == 16 and int(i, 16) >= 0 for i in ids(planned.runs))
+    assert (planned.ended, planned.begun, planned.strangers) == (frozenset(), frozenset(), 0)
+    assert planned.parameters == 64 * 10 + 10
+    assert planned.folder == tmp_path / "sweeps" / "tiny"
+    config = planned.runs[0].config
+    assert (config["data"]["train_size"], config["data"]["test_size"]) == (100, 297)
+    assert config["measure"]["set_size"] == 50
+    assert list(tmp_path.iterdir()) == [tmp_path / "spec.yaml"]  # it reads only
+
+
+def test_the_measurement_set_is_at_most_the_training_set(tmp_path):
+    planned = plan(tiny(tmp_path), overrides=["measure.set_size=5000"])
+    assert planned.runs[0].config["measure"]["set_size"] == 100
+
+
+def test_a_finished_sweep_has_nothing_to_do_and_grows(tmp_path):
+    path = tiny(tmp_path)
+    train(plan(path))
+    again = plan(path)
+    assert again.packs == ()
+    assert again.ended == set(ids(again.runs))
+    more = plan(path, overrides=["sweep.axes.lr=[0.1, 0.3]"])
+    assert (len(more.ended), len(more.missing), more.strangers) == (1, 1, 1)
+    assert ids(more.packs[0].members) == ids(more.missing)
+
+
+def test_begun_packs_are_taken_up_with_exactly_their_members(tmp_path):
+    path = tiny(tmp_path)
+    first = plan(path)
+    open_folder(first)
+    next(run_pack(order(first.packs[0], first.spec, first.folder)))  # begun, and left
+    wider = plan(path, overrides=["sweep.axes.lr=[0.3, 0.01]", "compute.pack=1"])
+    assert wider.packs[0] == first.packs[0]  # 0.1 is no longer asked for, and comes along
+    assert wider.begun == {first.packs[0].pack_id}
+    assert [ids(p.members) for p in wider.packs[1:]] == [[wider.runs[0].run_id]]
+    other = plan(path, overrides=["sweep.axes.lr=[0.5]"])
+    assert other.begun == frozenset()  # none of its members is wanted
+    assert len(other.packs) == 1
+
+
+def test_equal_cells_are_one_run(tmp_path):
+    planned = plan(tiny(tmp_path), overrides=["sweep.axes.batch_size=[full, 100]"])
+    assert len(planned.runs) == 2
+
+
+def test_where_data_lies_is_no_part_of_a_run_but_its_content_is(tmp_path):
+    config = {"data": {"name": "npz", "path": "a.npz"}, "train": {"lr": 0.1}}
+    moved = {**config, "data": {"name": "npz", "path": "/b/c.npz"}}
+    assert identity(config, "x") == identity(moved, "x")
+    assert identity(config, "x") != identity(config, "y")
+    assert identity(config, "x") != identity({**config, "train": {"lr": 0.2}}, "x")
+
+
+def test_a_run_id_is_for_ever(tmp_path):
+    config = {"data": {"name": "digits"}, "train": {"lr": 0.1}, "seed": 0}
+    assert identity(config, "x") == identity(dict(reversed(config.items())), "x")
+    text = ('{"data":{"name":"digits","sha256":"x"},"numerics":1,"seed":0,"train":{"lr":0.1}}')
+    assert identity(config, "x") == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_copied_data_file_gives_the_same_runs(tmp_path):
+    draw = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    np.savez(tmp_path / "a" / "d.npz", x=draw.normal(size=(60, 5)), y=np.arange(60) % 3)
+    (tmp_path / "b" / "e.npz").write_bytes((tmp_path / "a" / "d.npz").read_bytes())
+    plans = [plan(tiny(tmp_path, data={"name": f"npz:{tmp_path}/{f}", "train_size": 40,
+                                       "test_size": 20})) for f in ("a/d.npz", "b/e.npz")]
+    assert ids(plans[0].runs) == ids(plans[1].runs)
+    train(plans[0])
+    check_unchanged(plans[1], resolved_tree(plans[0]))
+    assert plan(tmp_path / "spec.yaml").packs == ()  # the file now names b/e.npz
+
+
+@pytest.mark.parametrize("override", [
+    "train.epochs=3", "train.momentum=0.5", "model={name: mlp}", "data.train_size=90",
+    "measure.set_size=40", "train.label_noise=0.5", "data.seed=1",
+])
+def test_what_may_not_change(tmp_path, override):
+    path = tiny(tmp_path)
+    earlier = json.loads(json.dumps(resolved_tree(plan(path))))
+    with pytest.raises(UserError) as caught:
+        check_unchanged(plan(path, overrides=[override]), earlier)
+    key = override.partition("=")[0]
+    assert any(key in p.what and " was " in p.what and "choose another name" in p.fix
+               for p in caught.value.problems)
+
+
+@pytest.mark.parametrize("override", [
+    "sweep.axes.lr=[7]", "save.weights=final", "compute.pack=2", "claims=[three_factors/ratio_law]",
+    "sweep.axes.seed.count=2",
+])
+def test_what_may_change(tmp_path, override):
+    path = tiny(tmp_path)
+    check_unchanged(plan(path, overrides=[override]),
+                    json.loads(json.dumps(resolved_tree(plan(path)))))
+
+
+def test_very_many_runs_are_asked_for_twice(tmp_path, monkeypatch):
+    path = tiny(tmp_path)
+    grid = "sweep.axes.lr={linear: [0.1, 1], n: 1001}", "sweep.axes.seed.count=100"
+    with pytest.raises(UserError, match="100,100 cells, more than 100,000"):
+        plan(path, overrides=grid)
+    monkeypatch.setattr(planner, "MOST_RUNS", 1)
+    with pytest.raises(UserError, match="--yes"):
+        plan(path)
+    assert len(plan(path, yes=True).runs) == 2
+
+
+def test_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert folder_of(spec(tmp_path)) == tmp_path / "sweeps" / "a"
+    assert folder_of(spec(tmp_path, storage="~/x")) == tmp_path / "home" / "x" / "a"
+    with pytest.raises(UserError, match="is not a folder"):
+        folder_of(spec(tmp_path, storage="s3://bucket/prefix"))
+
+
+def test_a_model_that_cannot_be_built_is_told_of_the_spec(tmp_path):
+    path = tiny(tmp_path, model={"name": "mine:net"})
+    (tmp_path / "mine.py").write_text("def net(input_shape, classes):\n    raise ValueError('no')\n")
+    with pytest.raises(UserError) as caught:
+        plan(path)
+    (problem,) = caught.value.problems
+    assert "no" in problem.what
+    assert problem.where.startswith(path)
+    assert "sweeps" not in {p.name for p in tmp_path.iterdir()}
+
+
+def test_planning_leaves_a_sweep_as_it_was(tmp_path):
+    path = tiny(tmp_path)
+    train(plan(path))
+    before = tree(tmp_path)
+    plan(path, overrides=["sweep.axes.lr=[0.1, 0.3]"])
+    assert tree(tmp_path) == before

@@ -1,0 +1,117 @@
+"""Sections: defaults, forms, and one form for every value."""
+
+import pytest
+
+from orchestrator import sections
+from orchestrator.sections import CLAIMS, Compute, Save, Sweep, rounded, schedule
+from trainables.errors import InputError
+
+
+@pytest.mark.parametrize(("value", "form"), [
+    (0.1 + 0.2, 0.3), (-0.0, 0.0), (1e-320, 1e-320), (7, 7), (True, True), ("x", "x"), (None, None),
+    ([0.1 + 0.2, {"a": -0.0}], [0.3, {"a": 0.0}]), (float("inf"), float("inf")),
+])
+def test_rounded(value, form):
+    assert repr(rounded(value)) == repr(form)
+
+
+def test_rounding_twice_changes_nothing():
+    values = [i / 7 * 10.0**k for i in range(1, 50) for k in range(-12, 6)]
+    once = rounded(values)
+    assert rounded(once) == once
+    assert all(abs(a - b) <= 1e-11 * a for a, b in zip(values, once, strict=True))
+
+
+@pytest.mark.parametrize(("given", "full"), [
+    ("cosine", {"name": "cosine"}), ({"name": "constant"}, {"name": "constant"}),
+    ({"name": "step", "every": 2, "factor": 0.5}, {"name": "step", "every": 2.0, "factor": 0.5}),
+    ({"name": "warmup", "epochs": 3}, {"name": "warmup", "epochs": 3.0}),
+])
+def test_schedules(given, full):
+    assert schedule(given) == full
+    assert schedule(schedule(given)) == full
+
+
+@pytest.mark.parametrize(("given", "key"), [
+    ("cosin", "k"), (None, "k"), ({"every": 1}, "k"), ("warmup", "k.epochs"),
+    ({"name": "cosine", "epochs": 3}, "k.epochs"), ({"name": "step", "every": 1}, "k.factor"),
+    ({"name": "step", "every": 0, "factor": 1}, "k.every"),
+    ({"name": "step", "evry": 1, "factor": 1}, "k.evry"),
+])
+def test_schedules_that_are_none(given, key):
+    with pytest.raises(InputError) as caught:
+        schedule(given, "k")
+    assert caught.value.key == key
+    assert caught.value.fix
+
+
+def test_train_parts_with_its_noises():
+    train, noise = sections.train({"lr": 1, "label_noise": 0.25})
+    assert noise == {"label": 0.25, "input": 0.0, "gradient": 0.0}
+    assert not any(key.endswith("_noise") for key in train)
+    assert (train["lr"], train["lr_schedule"]) == (1.0, {"name": "constant"})
+
+
+def test_sweep_takes_null_as_absent():
+    assert sections.sweep({}) == Sweep()
+    assert sections.sweep({"axes": {"lr": [1], "momentum": None}, "keep": None, "zip": None}) == (
+        Sweep(axes={"lr": [1]}))
+
+
+@pytest.mark.parametrize("given", [
+    {"axes": []}, {"keep": 3}, {"zip": {}}, {"include": {}}, {"derived": "x"}, {"axis": {}},
+    {"search": {}},
+])
+def test_sweeps_of_another_form(given):
+    with pytest.raises(InputError) as caught:
+        sections.sweep(given)
+    assert caught.value.key == f"sweep.{next(iter(given))}"
+    assert caught.value.fix
+
+
+def test_measure():
+    found = sections.measure({"when": {"steps": [3, 1, 3]}, "monitors": [{"spectrum": {"k": 2}}]})
+    assert found.when["steps"] == [1, 3]
+    ((name, options),) = found.monitors
+    assert (name, options["k"]) == ("spectrum", 2)
+    assert options.keys() == dict(sections.measure({}).monitors)["spectrum"].keys()
+
+
+@pytest.mark.parametrize(("given", "key"), [
+    ({"monitors": ["spectrun"]}, "measure.monitors.0"),
+    ({"monitors": ["spectrum", {"spectrum": {}}]}, "measure.monitors.1"),
+    ({"monitors": [{"spectrum": 3}]}, "measure.monitors.0.spectrum"),
+    ({"monitors": [{"spectrum": {"kk": 3}}]}, "measure.monitors.0.spectrum.kk"),
+    ({"when": {"steps": [-1]}}, "measure.when.steps"), ({"set_size": 0}, "measure.set_size"),
+])
+def test_measures_that_are_none(given, key):
+    with pytest.raises((InputError, ExceptionGroup)) as caught:
+        sections.measure(given)
+    errors = getattr(caught.value, "exceptions", [caught.value])
+    assert [e.key for e in errors] == [key]
+
+
+def test_small_sections():
+    assert sections.save({}) == Save("none")
+    assert sections.compute({}) == Compute("auto", "auto", 1.0, "auto", "fp32")
+    assert sections.compute({"gpus": 0, "pack": 4}).pack == 4
+    assert sections.claims(list(CLAIMS)) == CLAIMS
+
+
+@pytest.mark.parametrize(("resolve", "given"), [
+    (sections.save, {"weights": "all"}), (sections.compute, {"pack": 0}),
+    (sections.compute, {"pack": True}), (sections.compute, {"gpus": -1}),
+    (sections.compute, {"device": "tpu"}), (sections.compute, {"cpus": 0}),
+    (sections.name, "Ab"), (sections.name, 3), (sections.name, None), (sections.name, "a/b"),
+    (sections.name, ".."), (sections.name, "a" * 65), (sections.storage, ""),
+    (sections.storage, 3), (sections.storage, "a\nb"), (sections.storage, "~nobody-has-this/x"),
+])
+def test_values_that_are_refused(resolve, given):
+    with pytest.raises(InputError) as caught:
+        resolve(given)
+    assert caught.value.fix
+
+
+def test_an_unknown_claim():
+    with pytest.raises((InputError, ExceptionGroup)):
+        sections.claims(["three_factors/ratio"])
