@@ -1,0 +1,1 @@
+"""Benchmarks: what sgdscope is measured against. Not installed; run from the repository's root."""
