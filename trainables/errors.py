@@ -1,4 +1,4 @@
-"""A user's mistake, as this room reports it: what is wrong, at which key of the spec, how to mend it."""
+"""A user's mistake, as this room reports it: what is wrong, at which key, how to mend it."""
 
 
 class InputError(ValueError):

@@ -4,7 +4,6 @@ import math
 import time
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from trainables.monitors import MONITORS
@@ -84,14 +83,15 @@ def _spectra(run_id: str, step: int, spectra: dict[str, Tensor], i: int) -> list
 
 def final_weights(pack: Pack, state: PackState) -> dict[str, dict[str, Tensor]]:
     """run_id -> the plain model's state_dict; BatchNorm statistics are the calibration batch's."""
-    weights = {}
+    weights, first = {}, {}
+    owner = {n: first.setdefault(id(p), n)  # shared parameters have several names
+             for n, p in pack.template.named_parameters(remove_duplicate=False)}
     for block in blocks(pack):
         probe = Probe(pack, state.params, state.step, block)
         for i, member in enumerate(pack.members[block]):
             trained = {n: p[i] for n, p in probe.params.items()}
             trained |= {n: b[i] for n, b in probe.buffers.items()}
-            plain = pack.template.state_dict()
-            weights[member.run_id] = plain | {n: t for n, t in trained.items() if n in plain}
+            weights[member.run_id] = {
+                n: trained.get(owner.get(n, n), t).clone()
+                for n, t in pack.template.state_dict().items()}
     return weights
-
-

@@ -11,7 +11,8 @@ class Outcome(Enum):
     REACHED = (2, "finished", "reached training accuracy {target:g} after {epochs:g} epochs")
     NOT_REACHED = (
         3, "stopped", "did not reach training accuracy {target:g} within {epochs:g} epochs")
-    NON_FINITE = (4, "diverged", "the loss became non-finite at step {steps}; a smaller lr trains on")
+    NON_FINITE = (
+        4, "diverged", "the loss became non-finite at step {steps}; a smaller lr trains on")
     TOO_LARGE = (
         5, "diverged",
         "the loss rose to {loss:.3g}, above max_loss {max_loss:g}, at step {steps};"

@@ -120,13 +120,13 @@ class Pack:
         self.has_gradient_noise = bool(self.gradient_noise.any())
 
     def _place_model(self, model: Mapping, shape: tuple[int, ...], base_dir: Path) -> None:
-        built = {s: _initialised(model, s, shape, self.classes, base_dir) for s in set(self.seeds)}
-        some = built[self.seeds[0]].to(self.device, self.dtype)
+        built = {s: _initialised(model, s, shape, self.classes, base_dir).to(
+            self.device, self.dtype) for s in set(self.seeds)}
+        some = built[self.seeds[0]]
         self.trainer: nn.Module = layers.training_form(some).train()
         self.evaluator: nn.Module = layers.evaluation_form(some).eval()
         self.template = some
         self.initial = _stack([dict(built[s].named_parameters()) for s in self.seeds])
-        self.initial = {n: p.to(self.device, self.dtype) for n, p in self.initial.items()}
         copies = [dict(self.evaluator.named_buffers())] * self.width
         self.statistics = _stack(copies) if copies[0] else {}
         self.has_batch_norm = any(
@@ -168,7 +168,7 @@ class Pack:
         return x, self.labels.gather(1, index)
 
     def examples(self, index: Tensor, runs: slice) -> tuple[Tensor, Tensor, bool]:
-        """Inputs and labels (R', n) of some runs at shared (n,) indices; and whether x is shared."""
+        """Inputs and labels (R', n) of some runs at shared (n,) indices; whether x is shared."""
         labels = self.labels[runs][:, index]
         x = self.x_train[index]
         if self.noisy_inputs is None:

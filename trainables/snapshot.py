@@ -9,18 +9,15 @@ from torch import Tensor
 from trainables.pack import Pack, PackState
 
 _FIELDS = ("outcome", "end_step", "end_loss", "measure_ge")
+_SCALARS = ("step", "observed", "seconds", "final")
 
 
 def dump(state: PackState) -> bytes:
     """The state as safetensors with a JSON header; equal states give equal bytes."""
     from safetensors.torch import save
 
-    tensors = {f"params/{n}": t for n, t in state.params.items()}
-    tensors |= {f"velocity/{n}": t for n, t in (state.velocity or {}).items()}
-    tensors |= {f: getattr(state, f) for f in _FIELDS}
-    scalars = {"step": state.step, "observed": state.observed,
-               "seconds": state.seconds, "final": state.final}
-    tensors = {n: t.detach().contiguous().cpu() for n, t in tensors.items()}
+    scalars = {name: getattr(state, name) for name in _SCALARS}
+    tensors = {n: t.detach().contiguous().cpu() for n, t in _tensors(state).items()}
     return save(tensors, metadata={"state": json.dumps(scalars, sort_keys=True)})
 
 
@@ -28,10 +25,14 @@ def load(content: bytes, pack: Pack) -> PackState:
     """The state on the pack's device. ValueError where it does not fit the pack."""
     tensors, scalars = _parse(content)
     template = pack.init()
-    params = _section(tensors, "params/", template.params)
-    velocity = _section(tensors, "velocity/", template.velocity) if template.velocity else None
-    fields = {f: _placed(tensors[f], getattr(template, f), f) for f in _FIELDS}
-    return PackState(params=params, velocity=velocity, **fields, **scalars)
+    like = _tensors(template)
+    if tensors.keys() - like.keys():
+        raise ValueError(f"state of another pack: it has {sorted(tensors.keys() - like.keys())}")
+    placed = {n: _placed(tensors.get(n), t, n) for n, t in like.items()}
+    params = {n: placed[f"params/{n}"] for n in template.params}
+    velocity = template.velocity and {n: placed[f"velocity/{n}"] for n in template.velocity}
+    return PackState(
+        params=params, velocity=velocity, **{f: placed[f] for f in _FIELDS}, **scalars)
 
 
 def dump_weights(weights: dict[str, Tensor]) -> bytes:
@@ -48,13 +49,15 @@ def _parse(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         size = int.from_bytes(content[:8], "little")
         scalars = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["state"])
-        return load_tensors(content), scalars
-    except (SafetensorError, KeyError, ValueError) as error:
+        return load_tensors(content), {name: scalars[name] for name in _SCALARS}
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a pack's state: {error}") from error
 
 
-def _section(tensors: dict[str, Tensor], prefix: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n: _placed(tensors.get(prefix + n), t, prefix + n) for n, t in like.items()}
+def _tensors(state: PackState) -> dict[str, Tensor]:
+    tensors = {f"params/{n}": t for n, t in state.params.items()}
+    tensors |= {f"velocity/{n}": t for n, t in (state.velocity or {}).items()}
+    return tensors | {f: getattr(state, f) for f in _FIELDS}
 
 
 def _placed(tensor: Tensor | None, like: Tensor, name: str) -> Tensor:

@@ -21,13 +21,15 @@ def generator(seed: int, stream: str, counter: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, stream, counter))
 
 
-def normal(seeds: list[int], stream: str, counter: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+def normal(seeds: list[int], stream: str, counter: int, shape: tuple[int, ...],
+           like: Tensor) -> Tensor:
     """(R, *shape) standard normals, drawn in float64 and rounded to the dtype of ``like``."""
     return _stack(seeds, lambda s: torch.randn(
         shape, generator=generator(s, stream, counter), dtype=torch.float64), like)
 
 
-def rademacher(seeds: list[int], stream: str, counter: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+def rademacher(seeds: list[int], stream: str, counter: int, shape: tuple[int, ...],
+               like: Tensor) -> Tensor:
     """(R, *shape) of independent signs ±1."""
     return _stack(seeds, lambda s: 2 * torch.randint(
         0, 2, shape, generator=generator(s, stream, counter), dtype=torch.int8) - 1, like)

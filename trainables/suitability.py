@@ -22,7 +22,7 @@ class Suitability:
 
 def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, base_dir: Path,
             *, device: str) -> Suitability:
-    """Builds the run's model, tries one step of a pack of two on the CPU. InputError if it fails."""
+    """From building the run's model and trying a pack of two. InputError if it cannot be built."""
     built = models.build(config["model"], shape, classes, base_dir)
     parameters = sum(p.numel() for p in built.parameters())
     if not parameters:

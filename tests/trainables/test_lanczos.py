@@ -81,8 +81,9 @@ def test_known_spectra(why, spectrum, block):  # noqa: ARG001
     rounding = 40 * torch.finfo(torch.float64).eps * largest
     assert found.converged.all()
     assert (found.products <= dim).all()
-    for values, bounds, exact in ((found.values[:, :wanted], found.bounds[:, :wanted], true[:wanted]),
-                                  (found.smallest[:, None], found.smallest_bound[:, None], true[-1:])):
+    for values, bounds, exact in (
+            (found.values[:, :wanted], found.bounds[:, :wanted], true[:wanted]),
+            (found.smallest[:, None], found.smallest_bound[:, None], true[-1:])):
         assert ((values - exact).abs() <= bounds + rounding).all()
         assert ((values - exact).abs() <= 1e-9 * largest).all()
         assert (bounds <= 1.2e-9 * largest + rounding).all()

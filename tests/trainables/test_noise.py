@@ -1,4 +1,4 @@
-"""Noise of labels and inputs: uniform, Gaussian of the data's moments, nested, by the seed alone."""
+"""Noise of labels and inputs: uniform, Gaussian of the data's moments, nested, by the seed."""
 
 import numpy as np
 import pytest

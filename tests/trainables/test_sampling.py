@@ -31,4 +31,5 @@ def test_with_replacement_covers_evenly():
     many = torch.cat([epoch_indices([0], e, train_size=10, batch_size=10, replacement=True)
                       for e in range(400)]).flatten()
     counts = many.bincount(minlength=10)
-    assert counts.min() > 300 and counts.max() < 500  # 400 ± 5 standard deviations
+    assert counts.min() > 300
+    assert counts.max() < 500  # 400 ± 5 standard deviations

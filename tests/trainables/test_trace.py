@@ -1,4 +1,4 @@
-"""Traces against dense ones: unbiased, with standard errors that are true, exact where they can be."""
+"""Traces against dense ones: unbiased, with true standard errors, exact where possible."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def signs(*shape, seed=1):
 
 
 def estimate(h, rows, probes):
-    """Traces of copies of ``h`` with the basis ``rows`` (m, P), one a run of the probes (R, n, P)."""
+    """Traces of copies of ``h`` with the basis ``rows`` (m, P), for probes (R, n, P)."""
     basis = rows.expand(len(probes), *rows.shape)
     known = (rows @ h @ rows.T).trace().expand(len(probes))
     return deflated_trace(lambda v: v @ h, basis, known, probes)

@@ -42,7 +42,8 @@ def run_to(pack, steps):
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
-@pytest.mark.parametrize(("why", "model", "data", "options"), EQUALITY, ids=[e[0] for e in EQUALITY])
+@pytest.mark.parametrize(
+    ("why", "model", "data", "options"), EQUALITY, ids=[e[0] for e in EQUALITY])
 def test_a_packed_run_is_the_plain_run(why, model, data, options, engine):  # noqa: ARG001
     rate = options.get("lr", 0.1)
     configs = [config(model, seed=s, **{**options, "lr": rate / (1 + s)}) for s in range(3)]
@@ -108,7 +109,8 @@ def test_measuring_does_not_change_the_trajectory(model):
 
 
 def test_a_diverged_run_is_a_result_and_harms_no_neighbour():
-    calm = [config(MLP, seed=s, precision="fp32", monitors=[("spectrum", SPECTRUM)]) for s in (0, 1)]
+    calm = [config(MLP, seed=s, precision="fp32", monitors=[("spectrum", SPECTRUM)])
+            for s in (0, 1)]
     wild = config(MLP, seed=2, lr=1e9, precision="fp32", monitors=[("spectrum", SPECTRUM)])
     with_wild = drive(pack_of([*calm, wild], blobs(), width=4), [10])[0][0]
     without = drive(pack_of([*calm, calm[0]], blobs(), width=4), [10])[0][0]
@@ -156,7 +158,8 @@ def test_full_batch_descent_is_stable_below_two_over_lambda_and_not_above():
     """Linear model, mse: the Hessian is constant, so GD's edge is exactly 2/λ_max."""
     data, linear = blobs(), {"name": "linear"}
     spectrum = {**SPECTRUM, "tolerance": 1e-9}
-    probe = pack_of([config(linear, loss="mse", batch_size=40, monitors=[("spectrum", spectrum)])], data)
+    measured = config(linear, loss="mse", batch_size=40, monitors=[("spectrum", spectrum)])
+    probe = pack_of([measured], data)
     edge = 2 / drive(probe, [2])[0][0]["snapshots"][0]["hessian_lambda_max"]
     rates = [0.98 * edge, 1.02 * edge]
     pack = pack_of([config(linear, loss="mse", batch_size=40, lr=lr, steps=2500, epochs=None)

@@ -93,5 +93,5 @@ def test_broken(tmp_path, name, source, what, fix):
 def test_an_input_error_of_the_user_passes_as_it_is(tmp_path):
     write(tmp_path, mine="from trainables.errors import InputError\n"
                          "def f():\n    raise InputError('too old', key='data.options')\n")
-    with pytest.raises(InputError, match="^too old$"):
+    with pytest.raises(InputError, match=r"^too old$"):
         userfunction.call("mine:f", tmp_path, (), {}, key="k")

@@ -60,7 +60,7 @@ REFUSED = [
     ({"x_train": np.array(["a"] * 6)}, "<U1", "floats"),
     ({"x_train": np.zeros((6, 7, 8, 4), np.uint8)}, "which axis of x_train", "1 or 3 channels"),
     ({"x_test": X[:3, :2]}, "training inputs are (1, 4, 4) uint8, test inputs (1, 2, 4)", "alike"),
-    ({"x_test": X[:3] / 255}, "test inputs (1, 4, 4) float32", "alike"),  # scaled one, not the other
+    ({"x_test": X[:3] / 255}, "test inputs (1, 4, 4) float32", "alike"),  # one is scaled
     ({"x_test": X[:0], "y_test": Y[:0]}, "x_test has shape (0, 4, 4)", "one row"),
 ]
 

@@ -1,6 +1,5 @@
 """Folders of images: labels by folder names, both sets, and what may be wrong with a tree."""
 
-import os
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ WRONG = [
      "it is empty", "remove"),
     (lambda r: Image.new("L", (9, 9)).save(r / "train" / "bee" / "3.png"),
      "bee/3.png is 9x9, ant/0.png is 5x4", "image_size"),
-    (lambda r: [os.rename(r / "train" / n, r / f"{n}x") for n in ("ant", "bee")],
+    (lambda r: [(r / "train" / n).rename(r / f"{n}x") for n in ("ant", "bee")],
      "has 1 class folders", "two or more"),
 ]
 

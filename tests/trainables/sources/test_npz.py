@@ -39,7 +39,8 @@ def test_names(tmp_path, arrays, options, sizes):
 
 WRONG_NAMES = [
     ({"X_train": X, "y_train": Y}, {}, "data.path", "no array `x_train`", "did you mean `X_train`"),
-    ({"x_train": X, "y_train": Y}, {}, "data.path", "no array `x_test`", "it has: x_train, y_train"),
+    ({"x_train": X, "y_train": Y}, {}, "data.path", "no array `x_test`",
+     "it has: x_train, y_train"),
     (KERAS, {"x_train": "x_trian"}, "data.x_train", "no array `x_trian`", "`x_train`"),
     ({}, {}, "data.path", "no array `x_train`", "it has none"),
 ]
