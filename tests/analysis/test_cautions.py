@@ -44,7 +44,7 @@ def _diagonal(runs):
 @pytest.mark.parametrize(
     ("planted", "change", "words"),
     [
-        (GOOD.but(diverge_above=0.004), None, "10 of 45 runs diverged, from η/S = 0.005 on"),
+        (GOOD.but(diverge_above=0.004), None, "15 of 45 runs diverged, from η/S = 0.005 on"),
         (GOOD, _two_torches, "2 versions of torch: 2.1 and 2.2"),  # results may differ by it
         (GOOD, _two_models, "settings differ (model name cnn and model name mlp)"),
         (GOOD.but(lr=(0.02, 0.04), seeds=2), None, "6 cells only"),

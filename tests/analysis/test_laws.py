@@ -86,16 +86,16 @@ def test_intervals_that_ignored_the_seeds_would_not_cover():
 
 @pytest.mark.parametrize("seeds", [3, 8])
 def test_a_null_sweep_is_rarely_taken_for_a_law(seeds):
-    fits = [fit(planted(k, seeds=seeds, a=0.0, b=0.0)) for k in range(40)]
-    assert sum(f.laws["free"].p_zero < 0.05 for f in fits) <= 6
+    fits = [fit(planted(k, seeds=seeds, a=0.0, b=0.0)) for k in range(30)]
+    assert sum(f.laws["free"].p_zero < 0.05 for f in fits) <= 5
     assert sum(f.verdict is not Verdict.NO_LAW for f in fits) <= 2
 
 
 @pytest.mark.parametrize(
     ("how", "verdict"),
     [
-        ({}, Verdict.HOLDS),
-        ({"a": 0.7, "b": -0.7}, Verdict.HOLDS),
+        ({"cell_sd": 0.02}, Verdict.HOLDS),
+        ({"a": 0.7, "b": -0.7, "cell_sd": 0.02}, Verdict.HOLDS),
         ({"a": -0.7, "b": 0.3}, Verdict.FAILS),
         ({"a": -0.3, "b": 0.7}, Verdict.FAILS),
         ({"a": -0.7, "b": 0.0}, Verdict.FAILS),  # a law of η alone

@@ -106,7 +106,10 @@ def broken(ratio, batches, kept, *, high=None):
             [broken(0.01, [16, 32], 1), broken(0.02, [16, 32], 2), broken(0.005, [16, 32], 1)],
             "runs of equal ratio part from S = 32 on at η/S = 0.005 (2 of 3 ratios do so",
         ),
-        ([broken(0.01, [16, 32], 1), broken(0.02, [16], 0)], "runs of equal ratio part from S = 16"),
+        (
+            [broken(0.01, [16, 32], 1), broken(0.02, [16], 0)],
+            "runs of equal ratio part from S = 16",
+        ),
     ],
 )
 def test_breaking(found, words):
