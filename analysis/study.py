@@ -118,8 +118,8 @@ def _fates(sweep: Sweep) -> str:
 
 
 def lines(study: Study) -> tuple[str, ...]:
-    """A few plain lines for a terminal."""
-    text = [f"{study.sweep.name or 'sweep'}: {study.progress}", study.verdict]
+    """A few plain lines for a terminal, the verdict last."""
+    text = [f"{study.sweep.name or 'sweep'}: {study.progress}"]
     for s in study.spreads[:1]:
         if s.families and s.across == s.across:
             text.append(
@@ -135,4 +135,4 @@ def lines(study: Study) -> tuple[str, ...]:
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")
-    return tuple(text)
+    return (*text, study.verdict)

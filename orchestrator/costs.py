@@ -66,8 +66,8 @@ def disk_bytes(plan: Plan) -> int:
 def estimate(plan: Plan) -> Estimate:
     """From the rows of earlier runs of the same shape if there are some, else from a calibration.
 
-    A calibration trains a few steps and takes one snapshot of one pack a shape; it is remembered
-    on this machine.
+    A calibration trains a few steps and takes one gradient of one pack a shape; it is remembered on
+    this machine.
     """
     slots = max(1, int((os.cpu_count() or 1) / plan.spec.compute.cpus))
     earlier, remembered, used = _earlier(plan), _Timings(), set()
@@ -148,14 +148,14 @@ def _calibrate(pack: PackPlan, plan: Plan) -> Any:
 
     from trainables.datasets import load
     from trainables.pack import Member, Pack
-    from trainables.timing import whole
+    from trainables.timing import quick
 
     members = [Member(m.run_id, m.config) for m in pack.members]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         data = load(members[0].config["data"], plan.spec.base_dir)
-        return whole(Pack(members, data, width=pack.width, engine=pack.engine,
+        return quick(Pack(members, data, width=pack.width, engine=pack.engine,
                           device=torch.device("cpu"), base_dir=plan.spec.base_dir))
     finally:
         torch.set_num_threads(threads)

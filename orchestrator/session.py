@@ -94,9 +94,9 @@ def analyze(folder: Path, only: set[str] | None = None) -> Any:
     """The analysis of what the tables hold now; writes analysis/ and report.html."""
     from analysis import report
 
-    resolved = read_resolved(folder) or {}
     wanted = only if only is not None else planned_runs(folder)
-    return report.write(folder, {"run_ids": sorted(wanted)})
+    spec = LocalStore(folder).read("spec.yaml") or b""
+    return report.write(folder, {"run_ids": sorted(wanted), "spec": spec.decode("utf-8-sig")})
 
 
 def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,

@@ -93,7 +93,7 @@ def _short(value: Any) -> str:
 
 def summary_text(summary: Any) -> str:
     """The analysis in a few lines; the verdict and the report's path last."""
-    return "\n".join([*summary.lines, summary.verdict, f"report: {summary.path}"])
+    return "\n".join(summary.lines)
 
 
 def summary_json(summary: Any) -> str:
@@ -111,20 +111,24 @@ def ended_json(ended: Any) -> str:
     """How a sweep ended, for programs."""
     return json.dumps({
         "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
-        "failures": {p: w.strip().splitlines()[-1] for p, w in ended.failures.items()},
+        "failures": {p: _last_line(w) for p, w in ended.failures.items()},
         **json.loads(summary_json(ended.summary))})
 
 
 def _failure_lines(failures: Mapping[str, str], folder: Any) -> list[str]:
     lines = []
     for pack_id, why in list(failures.items())[:5]:
-        cause = (why.strip().splitlines() or ["no reason given"])[-1]
-        lines += [f"pack {pack_id} failed: {cause}", f"  log: {folder}/packs/{pack_id}/error.txt"]
+        lines += [f"pack {pack_id} failed: {_last_line(why)}",
+                  f"  log: {folder}/packs/{pack_id}/error.txt"]
     if len(failures) > 5:
         lines.append(f"… and {len(failures) - 5} more packs failed")
     if failures:
         lines.append("the other runs are whole; the same command tries the failed packs again")
     return lines
+
+
+def _last_line(why: str) -> str:
+    return (why.strip().splitlines() or ["no reason given"])[-1]
 
 
 def presets_text(name: str | None, *, as_json: bool) -> str:

@@ -4,7 +4,6 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from trainables.measure import snapshot_rows
 from trainables.monitors import MONITORS
 from trainables.pack import Pack
 from trainables.probe import GE_FORWARD, Probe, blocks
@@ -37,15 +36,3 @@ def quick(pack: Pack, *, steps: int = 4) -> Timing:
     declared = 1 + sum(MONITORS[name].typical_ge for name, _ in pack.measure["monitors"])
     sets = (pack.train_size + pack.test_size) / len(pack.measure_set)
     return Timing(statistics.median(times), gradient_s * (declared + GE_FORWARD * sets))
-
-
-def whole(pack: Pack, *, budget_s: float = 0.3) -> Timing:
-    """From steps for ``budget_s`` seconds and one true snapshot."""
-    state, times, start = pack.init(), [], time.monotonic()
-    while len(times) < pack.steps and (len(times) < 3 or time.monotonic() - start < budget_s):
-        begun = time.monotonic()
-        update(pack, state)
-        times.append(time.monotonic() - begun)
-    begun = time.monotonic()
-    snapshot_rows(pack, state, state.alive)
-    return Timing(statistics.median(times), time.monotonic() - begun)
