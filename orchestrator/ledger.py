@@ -57,9 +57,13 @@ class Ledger:
                              .column("run_id").to_pylist())
         return ended
 
+    def ended_packs(self) -> set[str]:
+        """The packs whose last segment is published."""
+        return {n.rsplit("-", 1)[0] for n in self.store.names("tables/runs") if n != SCHEMA_PART}
+
     def open_packs(self) -> Iterator[dict[str, Any]]:
         """The packs that were begun and have not ended."""
-        ended = {n.rsplit("-", 1)[0] for n in self.store.names("tables/runs")}
+        ended = self.ended_packs()
         for pack_id in self.store.names("packs"):
             content = None if pack_id in ended else self.store.read(f"packs/{pack_id}/pack.json")
             if content is not None:

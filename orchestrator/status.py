@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
@@ -49,12 +48,14 @@ def status_of(folder: Path) -> Status:
     wanted = set((store.read("planned.txt") or b"").decode().split())
     table = read(folder, "runs").select(["run_id", "status"]).to_pydict()
     ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
-    begun = list(Ledger(store).open_packs())
-    return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), len(begun),
-                  {p["pack_id"]: _last_line(store, p["pack_id"]) for p in begun
-                   if _last_line(store, p["pack_id"])})
+    begun = sum(1 for _ in Ledger(store).open_packs())
+    return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), begun,
+                  _failures(store))
 
 
-def _last_line(store: LocalStore, pack_id: str) -> str:
-    content: Any = store.read(f"packs/{pack_id}/error.txt")
-    return content.decode(errors="replace").strip().splitlines()[-1] if content else ""
+def _failures(store: LocalStore) -> dict[str, str]:
+    """The packs that failed, before or after their first step, and have not ended since."""
+    ended = Ledger(store).ended_packs()
+    reasons = {p: store.read(f"packs/{p}/error.txt") for p in store.names("packs")}
+    return {p: content.decode(errors="replace").strip().splitlines()[-1]
+            for p, content in reasons.items() if p not in ended and content and content.strip()}

@@ -43,3 +43,18 @@ def tree(folder):
     """Every file below a folder with its bytes."""
     return {p.relative_to(folder).as_posix(): p.read_bytes()
             for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def failing(folder):
+    """A spec of two packs, of which the one with batch size 16 raises in training."""
+    (folder / "mine.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Sequential):\n"
+        "    def forward(self, x):\n"
+        "        if self.training and len(x) == 16:\n"
+        "            raise RuntimeError('sixteen is too many')\n"
+        "        return super().forward(x)\n\n\n"
+        "def net(input_shape, classes):\n"
+        "    return Net(nn.Flatten(), nn.Linear(64, classes))\n")
+    return tiny(folder, model={"name": "mine:net"}, train={"epochs": 1, "lr": 0.1},
+                sweep={"axes": {"batch_size": [16, 20]}})

@@ -1,0 +1,147 @@
+"""A sweep from plan to report: what is written, what is kept, what is refused."""
+
+import dataclasses
+import io
+import shutil
+
+import pandas as pd
+import pytest
+
+from orchestrator import plan, preflight, session
+from orchestrator.errors import UserError
+from orchestrator.session import check, open_folder, planned_runs, read_resolved, run_sweep
+from tests.orchestrator.specs import failing, tiny, tree
+
+pytestmark = pytest.mark.usefixtures("no_report")
+
+
+def run(path, *overrides):
+    """The sweep's outcome and what was said."""
+    out = io.StringIO()
+    return run_sweep(plan(path, overrides=overrides), inline=True, out=out), out.getvalue()
+
+
+def parts(folder):
+    return {k: v for k, v in tree(folder).items() if k.startswith("tables/")}
+
+
+def test_what_a_folder_begins_with(tmp_path):
+    planned = plan(tiny(tmp_path))
+    folder = open_folder(planned)
+    assert set(tree(folder)) == {"spec.yaml", "resolved.yaml", "planned.txt", *(
+        f"tables/{t}/0000-schema.parquet" for t in ("runs", "snapshots", "spectra", "curves"))}
+    assert (folder / "spec.yaml").read_text() == (tmp_path / "spec.yaml").read_text()
+    assert planned_runs(folder) == {r.run_id for r in planned.runs}
+    assert read_resolved(folder)["data_sha256"] == planned.data.sha256
+    assert read_resolved(tmp_path) is None
+    assert planned_runs(tmp_path) == set()
+    before = tree(folder)
+    open_folder(planned)
+    assert tree(folder) == before
+
+
+def test_a_second_run_trains_nothing(tmp_path, monkeypatch):
+    first, said = run(tiny(tmp_path))
+    assert first.failures == {}
+    assert "100%" in said
+    before = tree(first.folder)
+    monkeypatch.setattr(session, "run_pack", None)
+    second, said = run(tiny(tmp_path))
+    assert second.failures == {}
+    assert "100%" not in said
+    assert tree(first.folder) == before
+
+
+def test_one_more_value_runs_one_more_cell(tmp_path):
+    first, _ = run(tiny(tmp_path))
+    before = parts(first.folder)
+    run(tiny(tmp_path), "sweep.axes.lr=[0.01, 0.1, 0.2]")
+    after = parts(first.folder)
+    assert {k: after[k] for k in before} == before
+    runs = pd.read_parquet(first.folder / "tables" / "runs")
+    assert sorted(runs.lr) == [0.01, 0.1, 0.2]
+    assert len(planned_runs(first.folder)) == 3
+
+
+def test_cells_taken_away_stay_in_the_tables(tmp_path):
+    first, _ = run(tiny(tmp_path))
+    before = parts(first.folder)
+    run(tiny(tmp_path), "sweep.axes.lr=[0.1]")
+    assert parts(first.folder) == before
+    assert len(planned_runs(first.folder)) == 1
+
+
+def test_a_changed_section_is_refused_and_nothing_written(tmp_path):
+    first, _ = run(tiny(tmp_path))
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=r"`train.epochs` was 2 and is now 3"):
+        run(tiny(tmp_path), "train.epochs=3")
+    assert tree(tmp_path) == before
+    assert first.folder.exists()
+
+
+def test_a_pack_that_raises_does_not_stop_the_others(tmp_path):
+    path = failing(tmp_path)
+    ended, _ = run(path)
+    ((pack_id, why),) = ended.failures.items()
+    assert why.rstrip().endswith("sixteen is too many")
+    assert (ended.folder / "packs" / pack_id / "error.txt").read_text() == why
+    assert pd.read_parquet(ended.folder / "tables" / "runs").batch_size.tolist() == [20]
+    before = parts(ended.folder)
+    again, _ = run(path)  # tried again, under the same id
+    assert list(again.failures) == [pack_id]
+    assert parts(ended.folder) == before
+
+
+def test_a_moved_storage_goes_on(tmp_path):
+    first, _ = run(tiny(tmp_path))
+    shutil.move(tmp_path / "sweeps", tmp_path / "elsewhere")
+    planned = plan(tiny(tmp_path), storage=tmp_path / "elsewhere")
+    assert planned.packs == ()
+    assert not first.folder.exists()
+    check(planned)
+
+
+def test_an_interrupt_keeps_what_is_committed(tmp_path, monkeypatch):
+    path = tiny(tmp_path, sweep={"axes": {"lr": [0.1], "batch_size": [10, 20]}},
+                train={"epochs": 2})
+    real, begun = session.run_pack, []
+
+    def stopped_in_the_second(order):
+        begun.append(order)
+        for facts in real(order):
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+            yield facts
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "run_pack", stopped_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            run(path)
+    before = parts(tmp_path / "sweeps" / "tiny")
+    ended, _ = run(path)
+    assert {k: parts(ended.folder)[k] for k in before} == before
+    assert sorted(pd.read_parquet(ended.folder / "tables" / "runs").batch_size) == [10, 20]
+
+
+def test_all_that_would_go_wrong_is_told_at_once(tmp_path, monkeypatch):
+    planned = plan(tiny(tmp_path))
+    monkeypatch.setattr(preflight, "gpu_count", lambda: 0)
+    compute = dataclasses.replace(planned.spec.compute, cpus=4000.0, gpus=3.0)
+    broken = dataclasses.replace(planned, spec=dataclasses.replace(planned.spec, compute=compute))
+    (tmp_path / "sweeps" / "tiny").mkdir(parents=True)
+    (tmp_path / "sweeps" / "tiny" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError) as caught:
+        run_sweep(broken, inline=True, out=io.StringIO())
+    assert len(caught.value.problems) == 3
+    with pytest.raises(UserError) as caught:  # a cluster has its own machines
+        check(broken, on_cluster=True)
+    assert len(caught.value.problems) == 1
+    assert [p.name for p in (tmp_path / "sweeps" / "tiny").iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_is_told_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(UserError, match="the sweep needs about"):
+        run(tiny(tmp_path))
+    assert not (tmp_path / "sweeps").exists()

@@ -1,0 +1,98 @@
+"""A sweep on a Ray of its own: packs end, and one that raises is told while the others end."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+
+from orchestrator import plan, sweep
+from orchestrator.errors import UserError
+from orchestrator.session import run_sweep
+from orchestrator.sweep import run_on_ray
+from tests.orchestrator.specs import failing
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A sweep of which one of two packs raises, run on Ray."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analysis.report.write", lambda *_: None)
+        # One pack at a time: the second is taken up by the worker of the first.
+        planned = plan(failing(tmp_path_factory.mktemp("ray")),
+                       overrides=[f"compute.cpus={os.cpu_count()}"])
+        out = io.StringIO()
+        return planned, run_sweep(planned, out=out), out.getvalue()
+
+
+def test_good_packs_end(ended):
+    planned, outcome, _ = ended
+    runs = pd.read_parquet(outcome.folder / "tables" / "runs")
+    assert runs.batch_size.tolist() == [20]
+    assert runs.status.tolist() == ["finished"]
+    assert runs.run_id[0] in {r.run_id for r in planned.runs}
+    assert not pd.read_parquet(outcome.folder / "tables" / "snapshots").duplicated(
+        ["run_id", "step"]).any()
+
+
+def test_a_pack_that_raises_is_told_with_its_traceback(ended):
+    planned, outcome, said = ended
+    (bad,) = [p for p in planned.packs if p.members[0].config["train"]["batch_size"] == 16]
+    assert list(outcome.failures) == [bad.pack_id]
+    assert outcome.failures[bad.pack_id].startswith("Traceback (most recent call last)")
+    assert outcome.failures[bad.pack_id].rstrip().endswith("sixteen is too many")
+    error = outcome.folder / "packs" / bad.pack_id / "error.txt"
+    assert error.read_text() == outcome.failures[bad.pack_id]
+    assert "failed" in said
+
+
+def test_ray_is_gone_afterwards(ended):
+    assert not ray.is_initialized()
+    assert {p.name for p in ended[1].folder.iterdir()} <= {
+        "spec.yaml", "resolved.yaml", "planned.txt", "tables", "packs"}  # nothing of Tune's
+
+
+def test_the_same_sweep_inline_has_the_same_rows(ended, tmp_path, no_report):
+    """A pack's rows do not depend on what runs it."""
+    planned, outcome, _ = ended
+    inline = run_sweep(plan(planned.spec.source, storage=tmp_path), inline=True, out=io.StringIO())
+    for table in ("runs", "snapshots", "spectra"):
+        one, two = (pd.read_parquet(f / "tables" / table) for f in (outcome.folder, inline.folder))
+        same = [c for c in one if not c.startswith(("time_", "host_"))]
+        pd.testing.assert_frame_equal(one[same], two[same])
+    assert list(inline.failures) == list(outcome.failures)
+
+
+def test_no_cluster_at_an_address(monkeypatch):
+    def nobody(address, **_):
+        raise ConnectionError(f"nothing at {address}\nand much more")
+
+    monkeypatch.setattr(ray, "init", nobody)
+    with pytest.raises(UserError, match=r"no Ray cluster answers at ray://x: nothing at ray://x\n"):
+        run_on_ray([], cpus=1, gpus=0, address="ray://x", listener=None)
+
+
+def test_what_no_node_has_is_told(monkeypatch):
+    node = {"Alive": True, "Resources": {"CPU": 4.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node, {**node, "Alive": False,
+                                                      "Resources": {"CPU": 64.0, "GPU": 8.0}}])
+    assert sweep._resources(2.0, "auto") == {"cpu": 2.0}
+    with pytest.raises(UserError) as caught:
+        sweep._resources(5.0, 1)
+    assert [p.where for p in caught.value.problems] == ["compute.cpus", "compute.gpus"]
+    node["Resources"] = {"CPU": 4.0, "GPU": 2.0}
+    assert sweep._resources(2.0, "auto") == {"cpu": 2.0, "gpu": 1.0}
+
+
+def test_the_users_environment_goes_before_ours():
+    code = ("import os; import orchestrator.sweep;"
+            "print(os.environ['TUNE_GLOBAL_CHECKPOINT_S'], os.environ['RAY_USAGE_STATS_ENABLED'])")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+        cwd=Path(__file__).parents[2],
+        env={"TUNE_GLOBAL_CHECKPOINT_S": "7", "PATH": "/usr/bin:/bin"})
+    assert done.stdout.split() == ["7", "0"]
