@@ -40,7 +40,7 @@ def call(*arguments, code=0):
 
 def process(*arguments, **options):
     """The command as a process of its own."""
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)], cwd=ROOT,
         stderr=subprocess.PIPE, text=True, **options)
 

@@ -95,7 +95,8 @@ def test_a_newest_state_that_is_damaged_is_computed_again(tmp_path, whole, publi
         pd.testing.assert_frame_equal(table, whole[name])
 
 
-def test_what_was_fixed_first_holds(tmp_path, three_segments, monkeypatch):
+@pytest.mark.usefixtures("three_segments")
+def test_what_was_fixed_first_holds(tmp_path, monkeypatch):
     one = an_order(tmp_path)
     next(run_pack(one))
     monkeypatch.setattr(packrun, "_borders", lambda _: [20])
@@ -105,7 +106,8 @@ def test_what_was_fixed_first_holds(tmp_path, three_segments, monkeypatch):
     assert names[1:] == [f"{one['pack']['pack_id']}-{k}.parquet" for k in range(3)]
 
 
-def test_an_ended_pack_run_again_changes_nothing(tmp_path, three_segments):
+@pytest.mark.usefixtures("three_segments")
+def test_an_ended_pack_run_again_changes_nothing(tmp_path):
     one = an_order(tmp_path, "save.weights=final")
     for _ in run_pack(one):
         pass

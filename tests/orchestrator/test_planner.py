@@ -74,7 +74,7 @@ def test_equal_cells_are_one_run(tmp_path):
     assert len(planned.runs) == 2
 
 
-def test_where_data_lies_is_no_part_of_a_run_but_its_content_is(tmp_path):
+def test_where_data_lies_is_no_part_of_a_run_but_its_content_is():
     config = {"data": {"name": "npz", "path": "a.npz"}, "train": {"lr": 0.1}}
     moved = {**config, "data": {"name": "npz", "path": "/b/c.npz"}}
     assert identity(config, "x") == identity(moved, "x")
@@ -82,10 +82,10 @@ def test_where_data_lies_is_no_part_of_a_run_but_its_content_is(tmp_path):
     assert identity(config, "x") != identity({**config, "train": {"lr": 0.2}}, "x")
 
 
-def test_a_run_id_is_for_ever(tmp_path):
+def test_a_run_id_is_for_ever():
     config = {"data": {"name": "digits"}, "train": {"lr": 0.1}, "seed": 0}
     assert identity(config, "x") == identity(dict(reversed(config.items())), "x")
-    text = ('{"data":{"name":"digits","sha256":"x"},"numerics":1,"seed":0,"train":{"lr":0.1}}')
+    text = '{"data":{"name":"digits","sha256":"x"},"numerics":1,"seed":0,"train":{"lr":0.1}}'
     assert identity(config, "x") == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -149,7 +149,8 @@ def test_folders(tmp_path, monkeypatch):
 
 def test_a_model_that_cannot_be_built_is_told_of_the_spec(tmp_path):
     path = tiny(tmp_path, model={"name": "mine:net"})
-    (tmp_path / "mine.py").write_text("def net(input_shape, classes):\n    raise ValueError('no')\n")
+    (tmp_path / "mine.py").write_text(
+        "def net(input_shape, classes):\n    raise ValueError('no')\n")
     with pytest.raises(UserError) as caught:
         plan(path)
     (problem,) = caught.value.problems

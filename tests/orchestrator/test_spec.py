@@ -282,7 +282,7 @@ def test_reading_a_spec_imports_nothing_heavy():
             "from orchestrator.grid import expand, run_configs\n"
             "s = load_spec('digits-ratio'); run_configs(s, expand(s, 1500))\n"
             "sys.exit(bool({'torch', 'pandas', 'ray', 'numpy', 'pydantic'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", code], check=False,  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", code], check=False,
                           cwd=Path(__file__).parents[2])
     assert done.returncode == 0
 

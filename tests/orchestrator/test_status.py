@@ -37,7 +37,8 @@ def test_runs_that_the_spec_no_longer_names_are_not_counted(tmp_path):
     assert (found.planned, found.ended) == (2, 1)
 
 
-def test_failures_are_told(tmp_path, no_report):
+@pytest.mark.usefixtures("no_report")
+def test_failures_are_told(tmp_path):
     ended = run_sweep(plan(failing(tmp_path)), inline=True, out=io.StringIO())
     found = status_of(ended.folder)
     (pack_id,) = ended.failures
@@ -59,5 +60,5 @@ def test_it_needs_neither_torch_nor_ray(tmp_path):
     code = ("import sys; from pathlib import Path; from orchestrator.status import status_of;"
             "status_of(Path(sys.argv[1])); sys.exit(any(m in sys.modules for m in"
             " ('torch', 'ray')))")
-    assert subprocess.run([sys.executable, "-c", code, str(planned.folder)],  # noqa: S603
+    assert subprocess.run([sys.executable, "-c", code, str(planned.folder)],
                           cwd=Path(__file__).parents[2], check=False).returncode == 0

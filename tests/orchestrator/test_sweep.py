@@ -56,7 +56,8 @@ def test_ray_is_gone_afterwards(ended):
         "spec.yaml", "resolved.yaml", "planned.txt", "tables", "packs"}  # nothing of Tune's
 
 
-def test_the_same_sweep_inline_has_the_same_rows(ended, tmp_path, no_report):
+@pytest.mark.usefixtures("no_report")
+def test_the_same_sweep_inline_has_the_same_rows(ended, tmp_path):
     """A pack's rows do not depend on what runs it."""
     planned, outcome, _ = ended
     inline = run_sweep(plan(planned.spec.source, storage=tmp_path), inline=True, out=io.StringIO())
@@ -91,7 +92,7 @@ def test_what_no_node_has_is_told(monkeypatch):
 def test_the_users_environment_goes_before_ours():
     code = ("import os; import orchestrator.sweep;"
             "print(os.environ['TUNE_GLOBAL_CHECKPOINT_S'], os.environ['RAY_USAGE_STATS_ENABLED'])")
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True,
         cwd=Path(__file__).parents[2],
         env={"TUNE_GLOBAL_CHECKPOINT_S": "7", "PATH": "/usr/bin:/bin"})
