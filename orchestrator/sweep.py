@@ -22,6 +22,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
 }
 os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
 
@@ -95,7 +96,7 @@ def run_on_ray(orders: Sequence[Mapping], *, cpus: float, gpus: float | str, add
     try:
         with _cluster(address):
             resources = _resources(cpus, gpus)
-            logging.getLogger("ray.tune").setLevel(logging.ERROR)
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by us
             trainable = tune.with_parameters(PackTrial, orders=[json.dumps(o) for o in orders])
             tune.Tuner(
                 tune.with_resources(trainable, resources),
