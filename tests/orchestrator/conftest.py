@@ -18,4 +18,5 @@ def no_report(monkeypatch):
     import analysis.report
 
     monkeypatch.setattr(analysis.report, "write", lambda folder, _: SimpleNamespace(
-        path=folder / "report.html", verdict="no verdict", lines=["a line"]))
+        path=folder / "report.html", verdict="no verdict",
+        lines=["no verdict", f"report: {folder}/report.html"]))

@@ -10,7 +10,8 @@ from orchestrator import plan, tell
 from tests.orchestrator.specs import tiny
 from tests.orchestrator.test_planner import train
 
-SUMMARY = SimpleNamespace(lines=["fitted 12 runs"], verdict="the law holds", path=Path("/r.html"))
+LINES = ["fitted 12 runs", "the law holds", "report: /r.html"]
+SUMMARY = SimpleNamespace(lines=LINES, verdict="the law holds", path=Path("/r.html"))
 
 
 def outcome(failures):
@@ -65,11 +66,10 @@ def test_many_packs_are_not_all_shown(tmp_path):
 
 
 def test_an_ending():
-    assert tell.ended_text(outcome({})).splitlines() == [
-        "fitted 12 runs", "the law holds", "report: /r.html"]
+    assert tell.ended_text(outcome({})).splitlines() == LINES
     assert json.loads(tell.ended_json(outcome({}))) == {
         "folder": "/s/tiny", "seconds": 1.3, "failures": {}, "verdict": "the law holds",
-        "report": "/r.html", "lines": ["fitted 12 runs"]}
+        "report": "/r.html", "lines": LINES}
 
 
 @pytest.mark.parametrize("count", [1, 5, 7])
