@@ -226,7 +226,7 @@ def _jobs(plan: Any, taken: Sequence[Any], *, full: bool) -> dict[str, Any]:
 def _timed(module: Sequence[str], mark: str = "") -> tuple[float, float, float | None]:
     """Runs ``python -m …``: when it began, when it ended, when it first printed ``mark``."""
     start, seen, tail = time.time(), None, []
-    with subprocess.Popen(  # noqa: S603  (our own modules)
+    with subprocess.Popen(
             [sys.executable, "-m", *module], cwd=ROOT, text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:

@@ -66,7 +66,7 @@ class Command:
     def __post_init__(self) -> None:
         places = {n: str(self.scratch) for n in ("TMPDIR", "RAY_TMPDIR") if self.scratch}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator.cli", "run", *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=os.environ | places)

@@ -23,7 +23,7 @@ def pack(model, loss):
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(("why", "model", "loss"), CASES, ids=[c[0] for c in CASES])
-def test_gradients_are_those_of_each_run_alone(why, model, loss, name):  # noqa: ARG001
+def test_gradients_are_those_of_each_run_alone(why, model, loss, name):
     of = pack(model, loss)
     x, y = of.batch(of.epoch(0)[:, 1])
     keys = of.dropout_keys(1)
@@ -85,7 +85,7 @@ RULES = [
 
 @pytest.mark.parametrize(("why", "model", "batch_size", "device", "engine", "limit"), RULES,
                          ids=[r[0] for r in RULES])
-def test_choose(why, model, batch_size, device, engine, limit):  # noqa: ARG001
+def test_choose(why, model, batch_size, device, engine, limit):
     assert choose(model, batch_size=batch_size, device=device) == (engine, limit)
 
 

@@ -53,7 +53,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("why", "dim", "block", "steps", "turn"), STEPS, ids=[s[0] for s in STEPS])
-def test_the_recurrence_holds(why, dim, block, steps, turn):  # noqa: ARG001
+def test_the_recurrence_holds(why, dim, block, steps, turn):
     """H V = V T + Q C: T is VHVᵀ and CᵀC what the products left outside of V."""
     matrices = symmetric(3, dim)
     directions = normals(steps, 3, block, seed=2) if turn else None
@@ -112,7 +112,7 @@ FAILURES = [("NaN product", torch.nan, "product"), ("infinite product", torch.in
 
 
 @pytest.mark.parametrize(("why", "number", "where"), FAILURES, ids=[f[0] for f in FAILURES])
-def test_a_failed_run_is_marked_and_its_neighbours_are_bitwise_the_same(why, number, where):  # noqa: ARG001
+def test_a_failed_run_is_marked_and_its_neighbours_are_bitwise_the_same(why, number, where):
     matrices, start = symmetric(3, 21), normals(3, 2, 21)
     good = grown(matrices, start, 6)
     if where == "product":

@@ -70,7 +70,7 @@ SPECTRA = [
 
 
 @pytest.mark.parametrize(("why", "spectrum", "block"), SPECTRA, ids=[s[0] for s in SPECTRA])
-def test_known_spectra(why, spectrum, block):  # noqa: ARG001
+def test_known_spectra(why, spectrum, block):
     """As the sorted lists agree to less than all gaps, no value is missed or reported twice."""
     h, _ = rotated(spectrum)
     dim, wanted = len(h), min(3, len(h))
@@ -126,7 +126,7 @@ HARD = [
 
 @pytest.mark.parametrize("limit", [6, 1000], ids=["cut off after six products", "to the end"])
 @pytest.mark.parametrize(("why", "spectrum", "block"), HARD, ids=[h[0] for h in HARD])
-def test_bounds_cover_the_true_errors(why, spectrum, block, limit):  # noqa: ARG001
+def test_bounds_cover_the_true_errors(why, spectrum, block, limit):
     """They may fail with probability 1e-3 a direction; here for none of 16 starts."""
     h, _ = rotated(spectrum)
     found = solve(h.expand(16, -1, -1), draw(16, block, len(h), seed=2), tolerance=1e-2,
@@ -228,7 +228,7 @@ FAILING = [("from the first product on", torch.nan, 0), ("later", torch.nan, 3),
 
 
 @pytest.mark.parametrize(("why", "number", "since"), FAILING, ids=[f[0] for f in FAILING])
-def test_a_failed_run_holds_nan_and_harms_no_neighbour(why, number, since):  # noqa: ARG001
+def test_a_failed_run_holds_nan_and_harms_no_neighbour(why, number, since):
     matrices, start = pack_of_four()
     calls = []
 

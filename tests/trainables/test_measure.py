@@ -82,7 +82,7 @@ WEIGHTS = [("dense", MLP, {}), ("batch norm and dropout", MLP | {
 
 
 @pytest.mark.parametrize(("why", "model", "options"), WEIGHTS, ids=[w[0] for w in WEIGHTS])
-def test_final_weights_load_into_the_plain_model(why, model, options):  # noqa: ARG001
+def test_final_weights_load_into_the_plain_model(why, model, options):
     data = blobs()
     configs = [config(model, seed=s) for s in range(2)]
     pack, state = trained(configs, data, width=4, **options)

@@ -259,5 +259,5 @@ def test_modules_do_not_import_torch():
             "import pathlib; from trainables import datasets as d;"
             "d.describe(d.resolve({'name': 'digits'}), pathlib.Path('.'));"
             "print([m for m in ('torch', 'sklearn', 'pyarrow', 'PIL') if m in sys.modules])")
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -45,7 +45,7 @@ CASES = [
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
 @pytest.mark.parametrize(("why", "model", "options"), CASES, ids=[c[0] for c in CASES])
-def test_spectrum_gradient_and_trace_are_the_dense_ones(why, model, options, engine):  # noqa: ARG001
+def test_spectrum_gradient_and_trace_are_the_dense_ones(why, model, options, engine):
     data = blobs(shape=(1, 8, 8), train=24) if model["name"] == "simple_cnn" else blobs()
     configs = [config(model, seed=s, **options) for s in range(2)]
     pack = pack_of(configs, data, engine=engine)

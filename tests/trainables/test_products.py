@@ -22,12 +22,12 @@ def network(p, x, y):
     return F.cross_entropy(torch.tanh(x @ p["a"] + p["b"]) @ p["c"], y, reduction="none")
 
 
-def partly_linear(p, x, y):  # noqa: ARG001
+def partly_linear(p, x, y):
     """Linear in a, quadratic in b: a's gradient carries no graph."""
     return (x @ p["a"]).sum(1) + (x[:, :1] * p["b"]).square().sum(1)
 
 
-def linear(p, x, y):  # noqa: ARG001
+def linear(p, x, y):
     return (x @ p["a"]).sum(1)
 
 
@@ -69,7 +69,7 @@ def dense(losses, params, r):
 
 @pytest.mark.parametrize("sizes", [(EXAMPLES,), (4, 4, 3)], ids=["one chunk", "three chunks"])
 @pytest.mark.parametrize(("why", "losses", "shapes"), LOSSES, ids=[c[0] for c in LOSSES])
-def test_products_are_the_dense_hessians(why, losses, shapes, sizes):  # noqa: ARG001
+def test_products_are_the_dense_hessians(why, losses, shapes, sizes):
     params = {n: draw(RUNS, *s, seed=i) for i, (n, s) in enumerate(shapes.items())}
     ours = curvature(losses, params, sizes)
     dim = ours.gradient.shape[1]

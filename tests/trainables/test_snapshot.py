@@ -77,7 +77,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("why", "options"), OTHERS, ids=[o[0] for o in OTHERS])
-def test_another_packs_state_is_refused(why, options):  # noqa: ARG001
+def test_another_packs_state_is_refused(why, options):
     ours, other = pack(), pack(**options)
     for content, reader in ((snapshot.dump(other.init()), ours),
                             (snapshot.dump(ours.init()), other)):
@@ -109,7 +109,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("why", "broken"), BROKEN, ids=[b[0] for b in BROKEN])
-def test_what_is_no_state_is_refused(why, broken):  # noqa: ARG001
+def test_what_is_no_state_is_refused(why, broken):
     ours = pack()
     content = snapshot.dump(ours.init())
     snapshot.load(content, ours)

@@ -53,7 +53,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(("why", "model", "shape", "device", "engine", "limit", "parameters"),
                          CASES, ids=[c[0] for c in CASES])
-def test_examine(folder, why, model, shape, device, engine, limit, parameters):  # noqa: ARG001
+def test_examine(folder, why, model, shape, device, engine, limit, parameters):
     found = suitability.examine(config(model), shape, 3, folder, device=device)
     assert (found.engine, found.limit) == (engine, limit)
     data = blobs(shape=shape)

@@ -33,7 +33,7 @@ BASES = [("no basis: Hutchinson", 0), ("the outliers are deflated", 3), ("half o
 
 
 @pytest.mark.parametrize(("why", "size"), BASES, ids=[b[0] for b in BASES])
-def test_unbiased_and_the_standard_errors_are_true(why, size):  # noqa: ARG001
+def test_unbiased_and_the_standard_errors_are_true(why, size):
     h, q = matrix()
     traces, errors = estimate(h, q[:, :size].T, signs(2000, 16, DIM))
     mean_error = traces.std().item() / len(traces) ** 0.5
@@ -62,7 +62,7 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("why", "rows"), EXACT, ids=[e[0] for e in EXACT])
-def test_exact_where_the_basis_spans(why, rows):  # noqa: ARG001
+def test_exact_where_the_basis_spans(why, rows):
     h, q = matrix()
     traces, errors = estimate(h, rows(q), signs(3, 2, DIM))
     torch.testing.assert_close(traces, h.trace().expand(3), rtol=1e-13, atol=0)

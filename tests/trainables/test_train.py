@@ -44,7 +44,7 @@ def run_to(pack, steps):
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
 @pytest.mark.parametrize(
     ("why", "model", "data", "options"), EQUALITY, ids=[e[0] for e in EQUALITY])
-def test_a_packed_run_is_the_plain_run(why, model, data, options, engine):  # noqa: ARG001
+def test_a_packed_run_is_the_plain_run(why, model, data, options, engine):
     rate = options.get("lr", 0.1)
     configs = [config(model, seed=s, **{**options, "lr": rate / (1 + s)}) for s in range(3)]
     state = run_to(pack_of(configs, data, width=4, engine=engine), 50)
