@@ -107,7 +107,7 @@ def _band(cell: pd.DataFrame, quantity: str) -> tuple[np.ndarray, ...]:
 def edge_figure(sweep: Sweep) -> Figure | None:
     """Full-batch runs: λ_max against epoch with 2/η, and their product. None without such runs."""
     rows = products(sweep)
-    rows = rows[rows[SHARPNESS] > 0]
+    rows = rows[rows["product"] > 0]
     if rows.empty:
         return None
     rates = _spaced(sorted(rows["run_lr"].unique()), 6)

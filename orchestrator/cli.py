@@ -97,8 +97,6 @@ def run(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, a
 
     _stop_on_terminate()
     planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
-    if not as_json:
-        click.echo(tell.headline(planned), err=True)
     ended = session.run_sweep(planned, inline=inline, address=address)
     click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
     return FAILED if ended.failures else DONE
@@ -131,8 +129,8 @@ def watch(folder: Path, every: float) -> int:
         if found.lines() != last:
             last = found.lines()
             click.echo(last[1] if len(last) == 2 else "\n".join(last[1:]))
-        if found.complete:
-            return DONE
+        if found.complete or found.failures:
+            return FAILED if found.failures else DONE
         time.sleep(max(0.1, every))
 
 

@@ -17,6 +17,7 @@ from orchestrator.packrun import order, run_pack
 from orchestrator.planner import Plan, check_unchanged, resolved_tree
 from orchestrator.progress import Progress
 from orchestrator.store import LocalStore
+from orchestrator.tell import headline
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
     """
     out, start = out or sys.stderr, time.monotonic()
     check(plan, on_cluster=address is not None)
+    out.write(f"{headline(plan)}\n")
     folder = open_folder(plan)
     failures: Mapping[str, str] = {}
     if plan.packs:
@@ -103,6 +105,9 @@ def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,
                out: TextIO) -> Mapping[str, str]:
     packs = sorted(plan.packs, key=costs.weight, reverse=True)
     orders = [order(p, plan.spec, folder) for p in packs]
+    store = LocalStore(folder)
+    for pack in packs:
+        store.delete(f"packs/{pack.pack_id}/error.txt")
     progress = Progress(orders, [costs.weight(p) for p in packs], out)
     try:
         if inline:
@@ -115,7 +120,6 @@ def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,
                        listener=progress)
     finally:
         progress.close()
-    store = LocalStore(folder)
     for pack_id, reason in progress.failures.items():
         store.replace(f"packs/{pack_id}/error.txt", reason.encode())
     return progress.failures

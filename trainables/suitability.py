@@ -28,6 +28,10 @@ def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, bas
     if not parameters:
         raise InputError("the model has no trainable parameters", key="model",
                          fix="return an nn.Module with parameters")
+    frozen = [n for n, p in built.named_parameters() if not p.requires_grad]
+    if frozen:
+        raise InputError(f"the model's parameter {frozen[0]} is frozen", key="model",
+                         fix="register what is not trained as a buffer")
     kind = torch.device("cuda" if device == "cuda" or
                         (device == "auto" and torch.cuda.is_available()) else "cpu")
     engine, limit = engines.choose(built, batch_size=config["train"]["batch_size"], device=kind)

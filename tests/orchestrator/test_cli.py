@@ -75,6 +75,12 @@ def test_a_failed_run_is_1_and_names_its_log(tmp_path):
     assert "sixteen is too many" in Path(shown[1].removeprefix("  log: ")).read_text()
     found = json.loads(call("run", "--inline", "--json", path, code=1).stdout)
     assert list(found["failures"].values()) == ["RuntimeError: sixteen is too many"]
+    assert "sixteen is too many" in call("watch", found["folder"], code=1).stdout
+
+
+def test_a_sweep_without_monitors_has_a_report_too(tmp_path):
+    shown = call("run", "--inline", tiny(tmp_path), "-s", "measure.monitors=[]").stdout
+    assert "test accuracy" in Path(shown.splitlines()[-1].removeprefix("report: ")).read_text()
 
 
 @pytest.mark.usefixtures("no_report")

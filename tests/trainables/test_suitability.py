@@ -30,6 +30,11 @@ def branching(shape, classes):
 
 def nothing(shape, classes):
     return Nothing()
+
+def frozen(shape, classes):
+    layer = nn.Linear(shape[0], classes)
+    layer.bias.requires_grad_(False)
+    return layer
 '''
 
 # (why, model, input shape, device, engine, limit, parameters)
@@ -68,6 +73,13 @@ def test_no_parameters_are_refused(folder):
     with pytest.raises(InputError, match="no trainable parameters") as caught:
         suitability.examine(cfg, (6,), 3, folder, device="cpu")
     assert caught.value.key == "model"
+
+
+def test_frozen_parameters_are_refused(folder):
+    """A pack would train them."""
+    with pytest.raises(InputError, match="parameter bias is frozen"):
+        suitability.examine(config({"name": "models_of_a_user:frozen"}), (6,), 3, folder,
+                            device="cpu")
 
 
 def test_the_loop_trains_what_cannot_be_vectorised(folder, monkeypatch):
