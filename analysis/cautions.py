@@ -83,7 +83,7 @@ def _of_seeds(fit: Fit) -> list[str]:
     if fit.seeds == 1:
         return ["one seed: chance cannot be told from the cell, nor runs compared with seed noise"]
     if not fit.crossing.crossed:
-        return ["the cells do not share their seeds: seeds count as noise inside the cells"]
+        return ["the cells do not all have the same seeds: seeds count as noise inside the cells"]
     if fit.seeds < MIN_SEEDS:
         return [f"{fit.seeds} seeds: the intervals take them as given; from five on they may vary"]
     return []

@@ -20,7 +20,7 @@ _SAME_RATIO = 1e-6
 STATUS_WORDS = {
     "finished": "finished",
     "diverged": "diverged",
-    "stopped": "stopped before the end",
+    "stopped": "stopped short of their target",
     "failed": "failed",
 }
 _JOINED = (

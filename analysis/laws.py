@@ -1,7 +1,8 @@
 """Power laws of η and S, side by side, with the equivalence test of the ratio law.
 
 y = c + a·log η + b·log S (+ noise), y = log metric or the logit of an accuracy; the ratio law is
-a = −b. η means η/(1 − μ) where momentum varies. Other varying settings get an intercept each.
+a = −b. η means η/(1 − μ) where momentum varies. Noise may change the exponents too: a and b are
+those without noise. Other varying settings get an intercept each.
 """
 
 import math
@@ -44,9 +45,9 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, eq=False)
 class Law:
     """One fitted form. ``exponents``: a and b as they stand in ``formula``; ``covariates``: the
-    slope per unit of each noise that varies. ``spread``: residual sd between cells; ``loo``: root
-    mean square error of a cell predicted without it, both on the scale of y. ``p_zero``: that all
-    exponents vanish. Unidentified: exponents are NaN and ``beta`` is None."""
+    slope per unit of each noise that varies, at the grid's centre. ``spread``: residual sd between
+    cells; ``loo``: root mean square error of a cell predicted without it, both on the scale of y.
+    ``p_zero``: that all exponents vanish. Unidentified: exponents are NaN and ``beta`` is None."""
 
     name: str
     formula: str
@@ -232,12 +233,25 @@ def logs(cells: pd.DataFrame, effective: bool) -> np.ndarray:
 def _design(
     fitted: pd.DataFrame, cells: pd.DataFrame, effective: bool, slopes: Slopes
 ) -> np.ndarray:
-    """Intercept by stratum, the varying noises, then the slopes about the fitted cells' centre."""
+    """Intercept by stratum, each varying noise times the slopes, the noises, then the slopes.
+
+    Slopes are about the fitted cells' centre. The products let noise change the exponents, which
+    are therefore those without noise; they are left out where the grid cannot tell them.
+    """
     strata = np.unique(fitted["stratum"])
-    intercepts = cells["stratum"].to_numpy()[:, None] == strata[None]
-    noises = cells[_varying(fitted)].to_numpy(float)
-    centred = logs(cells, effective) - logs(fitted, effective).mean(0)
-    return np.hstack([intercepts.astype(float), noises, centred @ np.array(slopes).T])
+
+    def columns(rows: pd.DataFrame) -> tuple[np.ndarray, ...]:
+        intercepts = (rows["stratum"].to_numpy()[:, None] == strata[None]).astype(float)
+        noises = rows[_varying(fitted)].to_numpy(float)
+        centred = logs(rows, effective) - logs(fitted, effective).mean(0)
+        along = centred @ np.array(slopes).T
+        products = (noises[:, :, None] * along[:, None]).reshape(len(rows), -1)
+        return intercepts, products, noises, along
+
+    whole = np.hstack(columns(fitted))
+    told = np.linalg.matrix_rank(whole) == whole.shape[1] <= len(fitted) - _MIN_DOF
+    intercepts, products, noises, along = columns(cells)
+    return np.hstack([intercepts, products if told else products[:, :0], noises, along])
 
 
 def _scores(design: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

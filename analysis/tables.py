@@ -87,7 +87,8 @@ def _read_part(folder: Folder, table: str, name: str) -> pa.Table:
         raise TableError(
             f"damaged, or not Parquet: {str(error).partition(chr(10))[0]}",
             where=folder.at(name),
-            fix="move it away; running the sweep again publishes what is missing",
+            fix="move it away, and its pack's parts in tables/runs: running the sweep again then "
+            "trains that pack anew",
         ) from error
 
 

@@ -55,7 +55,7 @@ def _diagonal(runs):
         (GOOD.but(momentum=(0.0, 0.9), seeds=1), None, "η stands for η/(1 − μ)"),
         (GOOD.but(seeds=1), None, "one seed: chance cannot be told from the cell"),
         (GOOD.but(seeds=4), None, "4 seeds: the intervals take them as given"),
-        (GOOD, _own_seeds, "the cells do not share their seeds"),
+        (GOOD, _own_seeds, "the cells do not all have the same seeds"),
         # planted on η alone, and too noisy to fail the ratio law outright
         (
             GOOD.but(a=-0.22, b=0.12, cell_sd=0.001, run_sd=0.001),

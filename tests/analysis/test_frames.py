@@ -43,7 +43,7 @@ def test_every_status_has_its_reason(tmp_path):
     runs, snapshots = tables(SMALL)
     runs.loc[:5, "status"] = ["diverged", "failed", "failed", "stopped", "stopped", "stopped"]
     sweep = load(write_frames(tmp_path, SMALL, runs, snapshots))
-    assert counted(sweep) == {"diverged": 1, "failed": 2, "stopped before the end": 3}
+    assert counted(sweep) == {"diverged": 1, "failed": 2, "stopped short of their target": 3}
     assert len(sweep.finished) == 2
     ids = {i for e in sweep.exclusions for i in e.run_ids} | set(sweep.finished["run_id"])
     assert ids == set(runs["run_id"])

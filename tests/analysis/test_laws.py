@@ -27,8 +27,10 @@ def oracle(chosen, name):
     """statsmodels on the cell means of a complete grid."""
     means = chosen.frame.groupby("cell")[["lr", "batch_size", "label_noise", "y"]].mean()
     x = np.log(means[["lr", "batch_size"]].to_numpy()) @ np.array(FORMS[name][1]).T
+    x = x - x.mean(0)
     noise = means[["label_noise"]].to_numpy() if means["label_noise"].nunique() > 1 else x[:, :0]
-    design = sm.add_constant(np.hstack([noise, x]))
+    products = noise * x if noise.size else noise
+    design = sm.add_constant(np.hstack([noise, x, products]))
     return sm.OLS(means["y"].to_numpy(), design).fit(cov_type="HC3", use_t=True)
 
 
@@ -38,8 +40,9 @@ def test_every_form_is_statsmodels_ols(name, noise):
     chosen = planted(noise=noise)
     found, truth = fit(chosen).laws[name], oracle(chosen, name)
     ours = [*found.covariates.values(), *found.exponents.values()]
-    np.testing.assert_allclose([i.value for i in ours], truth.params[1:], rtol=1e-8)
-    np.testing.assert_allclose([(i.low, i.high) for i in ours], truth.conf_int()[1:], rtol=1e-6)
+    told = slice(1, 1 + len(ours))
+    np.testing.assert_allclose([i.value for i in ours], truth.params[told], rtol=1e-8)
+    np.testing.assert_allclose([(i.low, i.high) for i in ours], truth.conf_int()[told], rtol=1e-6)
     assert found.spread == pytest.approx(math.sqrt(truth.mse_resid))
     press = truth.get_influence().resid_press
     assert found.loo == pytest.approx(math.sqrt(np.mean(press**2)))
@@ -174,6 +177,27 @@ def test_noise_is_a_covariate():
     assert found.laws["free"].covariates["label_noise"].value == pytest.approx(1.3, abs=0.05)
     assert found.verdict is Verdict.HOLDS
     assert fit(planted()).laws["free"].covariates == {}
+
+
+def test_exponents_are_those_without_noise():
+    """Noise makes curvature fall more slowly with the ratio; a common slope would mix both."""
+    chosen = planted(noise=(0.0, 0.25), seed_sd=0.01, cell_sd=0.01, run_sd=0.01)
+    ratio = np.log(chosen.frame["ratio"])
+    chosen.frame["y"] += 2.0 * chosen.frame["label_noise"] * (ratio - ratio.mean())
+    found = fit(chosen)
+    assert found.laws["ratio"].exponents["a"].value == pytest.approx(-0.7, abs=0.02)
+    assert found.verdict is Verdict.HOLDS
+    noisy = found.crossing.cells.query("label_noise > 0")
+    y, _ = found.predict("free", noisy)
+    np.testing.assert_allclose(y, found.crossing.means[noisy.index], atol=0.1)
+
+
+def test_noise_at_one_cell_only_keeps_the_common_slope():
+    chosen = planted(noise=(0.0, 0.25))
+    lone = only(chosen, lambda f: (f["label_noise"] == 0) | (f["cell"] == f["cell"].max()))
+    law = fit(lone).laws["free"]
+    assert math.isfinite(law.covariates["label_noise"].value)
+    assert law.exponents["a"].holds(-0.7)
 
 
 def test_momentum_turns_the_rate_into_the_effective_one():
