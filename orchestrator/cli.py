@@ -30,12 +30,20 @@ def _kind(command: Callable[..., int]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        from orchestrator.errors import UserError
+        from analysis.errors import TableError
+        from orchestrator.errors import Problem, UserError
 
         try:
             code = command(*args, **kwargs)
         except UserError as error:
             click.echo(str(error), err=True)
+            code = BAD_INPUT
+        except TableError as error:
+            click.echo(str(Problem(error.what, error.where, error.fix)), err=True)
+            code = BAD_INPUT
+        except PermissionError as error:
+            what, where = error.strerror or str(error), str(error.filename or "")
+            click.echo(str(Problem(what, where)), err=True)
             code = BAD_INPUT
         except KeyboardInterrupt:
             click.echo("stopped; what is committed is kept: the same command goes on", err=True)
@@ -68,7 +76,7 @@ def main() -> None:
 @_kind
 def plan(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, as_json: bool,
          list_runs: bool) -> int:
-    """What a spec would do: runs, packs, steps, what is done, time and disk. Writes nothing."""
+    """What a spec would do: runs, packs, steps, what is done, time and disk. Trains nothing."""
     import orchestrator
     from orchestrator import session, tell
 

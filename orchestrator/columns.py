@@ -20,8 +20,9 @@ def identity_columns(config: Mapping[str, Any]) -> dict[str, Any]:
     columns = {_NAMED.get(path) or "config_" + "_".join(path): value
                for path, value in _leaves(config)}
     lr, batch = columns["lr"], columns["batch_size"]
-    columns["ratio"] = lr / batch
-    columns["effective_ratio"] = lr / (batch * (1 - columns["momentum"]))
+    # To ten digits (lr has twelve), so that equal ratios are equal numbers to a groupby.
+    columns["ratio"] = float(f"{lr / batch:.10g}")
+    columns["effective_ratio"] = float(f"{lr / (batch * (1 - columns['momentum'])):.10g}")
     return columns
 
 

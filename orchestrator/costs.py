@@ -51,7 +51,7 @@ def steps_per_epoch(config: Mapping[str, Any]) -> int:
 
 
 def disk_bytes(plan: Plan) -> int:
-    """Bytes that the missing packs will add: tables, states, and weights if asked for."""
+    """Bytes that the missing packs will add for good: tables, and weights if asked for."""
     total = 0
     for pack in plan.packs:
         runs, (_, snapshots) = len(pack.members), lengths(pack)

@@ -9,6 +9,7 @@ part has one content for ever, and any reader sees each row exactly once at ever
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -53,8 +54,12 @@ class Ledger:
         for name in self.store.names("tables/runs"):
             if name != SCHEMA_PART:
                 content = self.store.read(f"tables/runs/{name}")
-                ended |= set(pq.read_table(io.BytesIO(content), columns=["run_id"])
-                             .column("run_id").to_pylist())
+                try:
+                    part = pq.read_table(io.BytesIO(content), columns=["run_id"])
+                except (OSError, pa.ArrowException) as error:
+                    where = self.store.root / "tables/runs" / name
+                    raise UserError(_damaged_part(where)) from error
+                ended |= set(part.column("run_id").to_pylist())
         return ended
 
     def ended_packs(self) -> set[str]:
@@ -133,6 +138,11 @@ def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
+
+
+def _damaged_part(path: Path) -> Problem:
+    return Problem("damaged, or not Parquet", str(path),
+                   "move it away: the same command then trains its pack anew")
 
 
 def _schema_problem(table: str, fixed: pa.Schema, wanted: pa.Schema) -> Problem:

@@ -116,8 +116,8 @@ def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,
             from orchestrator.sweep import run_on_ray
 
             compute = plan.spec.compute
-            run_on_ray(orders, cpus=compute.cpus, gpus=compute.gpus, address=address,
-                       listener=progress)
+            gpus = 0 if compute.device == "cpu" else compute.gpus
+            run_on_ray(orders, cpus=compute.cpus, gpus=gpus, address=address, listener=progress)
     finally:
         progress.close()
     for pack_id, reason in progress.failures.items():

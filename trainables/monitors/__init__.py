@@ -41,7 +41,7 @@ MONITORS: Mapping[str, Monitor] = {
             "trainables.monitors.spectrum",
             columns={
                 "hessian_lambda_max": "largest algebraic eigenvalue of the Hessian",
-                "hessian_lambda_max_bound": "error bound of hessian_lambda_max, by its residual",
+                "hessian_lambda_max_bound": "its error bound; exceeded with probability 1e-3",
                 "hessian_lambda_min": "smallest algebraic eigenvalue, whatever its sign",
                 "hessian_trace": "trace of the Hessian",
                 "hessian_trace_se": "its standard error; 0 where exact",
