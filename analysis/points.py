@@ -73,24 +73,39 @@ def points(sweep: Sweep, metric: str, at: At) -> Points:
     ``loss`` and ``epoch``: between the two snapshots around the crossing, the position is found
     linearly in log loss (in epochs for ``epoch``), and the metric is read there by the same
     fraction, in its logarithm where both values are positive. So the measuring cadence does not
-    shift fast runs against slow ones. A run that starts below the level counts as there.
+    shift fast runs against slow ones. A run that starts below the level counts as there. A run
+    that was there at its first snapshot, and not at step 0, has passed the point unseen: it is
+    left out, as is a run whose peak is its first snapshot.
     """
     runs = sweep.finished
     rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
     rows = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0].assign(**{metric: 0.0})
     chosen = _choose(rows, metric, at)
     measured = set(rows["run_id"])
+    unseen = _passed_unseen(rows, chosen) if at.kind in ("peak", "loss") else set()
+    reached = set(chosen["run_id"])
+    chosen = chosen[~chosen["run_id"].isin(unseen)]
     frame = runs[list(_KEPT)].merge(chosen, on="run_id")
     frame = frame.assign(y=_scaled(metric, frame))
     usable = np.isfinite(frame["y"].to_numpy(float))
     name = label(metric).plain
     exclusions = (
         _exclusion(f"{name} was not measured", set(runs["run_id"]) - measured),
-        _exclusion(f"never {at}", measured - set(chosen["run_id"])),
+        _exclusion(f"never {at}", measured - reached),
+        _exclusion(f"{at} at or before the first snapshot", unseen),
         _exclusion(f"{name} not a positive number {at}", frame.loc[~usable, "run_id"]),
     )
     frame = frame[usable].reset_index(drop=True)
     return Points(metric, at, frame, tuple(e for e in exclusions if e.count))
+
+
+def _passed_unseen(rows: pd.DataFrame, chosen: pd.DataFrame) -> set[str]:
+    """Runs that are at the point in their first snapshot, which is not of step 0."""
+    first = rows.groupby("run_id").head(1)
+    pairs = chosen[["run_id", "epoch"]].merge(
+        first.loc[first["step"] > 0, ["run_id", "epoch"]], on="run_id", suffixes=("", "_first")
+    )
+    return set(pairs.loc[pairs["epoch"] <= pairs["epoch_first"], "run_id"])
 
 
 def matched_loss(sweep: Sweep, share: float = 0.9) -> float | None:

@@ -146,6 +146,7 @@ class _Timings:
 def _calibrate(pack: PackPlan, plan: Plan) -> Any:
     import torch
 
+    from orchestrator.packrun import device_for
     from trainables.datasets import load
     from trainables.pack import Member, Pack
     from trainables.timing import quick
@@ -156,6 +157,7 @@ def _calibrate(pack: PackPlan, plan: Plan) -> Any:
     try:
         data = load(members[0].config["data"], plan.spec.base_dir)
         return quick(Pack(members, data, width=pack.width, engine=pack.engine,
-                          device=torch.device("cpu"), base_dir=plan.spec.base_dir))
+                          device=torch.device(device_for(plan.spec.compute.device)),
+                          base_dir=plan.spec.base_dir))
     finally:
         torch.set_num_threads(threads)

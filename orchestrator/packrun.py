@@ -41,13 +41,14 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     settle()
     ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
-    device = torch.device(_device(order["device"]))
+    device = torch.device(device_for(order["device"]))
     pack = _pack(order, device)
     fixed = ledger.fixed(wanted["pack_id"]) or ledger.begin(
         {**wanted, "borders": _borders(pack), "device_kind": device_kind(device)})
     state, commit = pack.init(), ledger.newest(fixed["pack_id"])
     if commit is not None:
         ledger.publish(fixed["pack_id"], commit)
+        _check_device(fixed["device_kind"], device_kind(device))
         state = snapshot.load(commit.state, pack)
     if commit is None or not commit.facts["last"]:
         shared = _provenance(order, fixed["pack_id"], device)
@@ -63,6 +64,12 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             rows = {**event.rows, "runs": _with_config(pack, event.rows["runs"], shared)}
             ledger.commit(fixed["pack_id"], facts, snapshot.dump(state), rows)
     yield vars(_ended(pack, state))
+
+
+def _check_device(begun: str, here: str) -> None:
+    if begun != here:
+        raise RuntimeError(f"the pack was begun on {begun} and cannot go on on {here}, whose bits "
+                           "differ: run it there, or the sweep under another name")
 
 
 def settle() -> None:
@@ -112,7 +119,8 @@ def _ended(pack: Any, state: Any) -> Any:
     return progress(pack, state)
 
 
-def _device(wanted: str) -> str:
+def device_for(wanted: str) -> str:
+    """cpu or cuda, from the spec's ``compute.device``."""
     import torch
 
     if wanted == "auto":

@@ -110,9 +110,7 @@ def update(pack: Pack, state: PackState) -> None:
     alive = state.alive
     losses, grads = pack.engine.gradients(
         pack.trainer, state.params, pack.dropout_keys(step), x, y, pack.train["loss"], alive)
-    sound = losses <= pack.train["max_loss"]  # False for NaN
-    _end(state, alive & ~sound & losses.isfinite(), Outcome.TOO_LARGE, step, losses)
-    _end(state, alive & ~losses.isfinite(), Outcome.NON_FINITE, step, losses)
+    sound = _judge(state, alive, losses, pack.train["max_loss"])
     if pack.has_gradient_noise:
         grads = _perturbed(pack, grads, step)
     factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
@@ -121,6 +119,14 @@ def update(pack: Pack, state: PackState) -> None:
         momentum=pack.momentum, weight_decay=pack.weight_decay if pack.has_decay else None,
         nesterov=pack.train["nesterov"])
     state.step += 1
+
+
+def _judge(state: PackState, alive: Tensor, losses: Tensor, bound: float) -> Tensor:
+    """Ends the runs ``alive`` whose loss is out of bounds at this step; (R,) whose is not."""
+    sound = losses <= bound  # False for NaN
+    _end(state, alive & ~sound & losses.isfinite(), Outcome.TOO_LARGE, state.step, losses)
+    _end(state, alive & ~losses.isfinite(), Outcome.NON_FINITE, state.step, losses)
+    return sound
 
 
 def _end(state: PackState, which: Tensor, outcome: Outcome, step: int, losses: Tensor) -> None:
@@ -160,10 +166,22 @@ def _reached(pack: Pack, state: PackState) -> Tensor:
 
 def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
     """One final row a run; the runs that are still alive end here."""
+    _judge(state, state.alive, _end_losses(pack, state), pack.train["max_loss"])
     until = pack.train.get("until")
     outcome = Outcome.NOT_REACHED if until else Outcome.FINISHED
     _end(state, state.alive, outcome, state.step, torch.zeros_like(pack.lr))
     return {"runs": [_final_row(pack, state, r) for r in range(len(pack.members))]}
+
+
+def _end_losses(pack: Pack, state: PackState) -> Tensor:
+    """(R,) training losses after the last update, which no further update would judge.
+
+    Evaluated anew whatever was measured, so that the schedule has no say in how a run ends.
+    """
+    if not bool(state.alive.any()):
+        return torch.zeros_like(state.end_loss)
+    return torch.cat([
+        Probe(pack, state.params, state.step, b).evaluate_train()[0] for b in blocks(pack)])
 
 
 def _final_row(pack: Pack, state: PackState, r: int) -> Row:

@@ -86,6 +86,16 @@ def test_an_accuracy_of_the_training_set_counts_its_examples(tmp_path):
         ({"train_loss": [1.0, 0.5]}, At("loss", 0.0), "never at train loss 0"),
         ({"epoch": [0.0, 1.0]}, At("epoch", 7), "never at epoch 7"),
         ({SHARP: [1.0]}, PEAK, "never at its peak"),  # measured at step 0 alone
+        (
+            {"step": [9, 18], "epoch": [1.0, 2.0], SHARP: [5.0, 4.0]},
+            PEAK,
+            "at its peak at or before the first snapshot",
+        ),
+        (
+            {"step": [9, 18], "epoch": [1.0, 2.0], "train_loss": [0.1, 0.01]},
+            At("loss", 0.2),
+            "at train loss 0.2 at or before the first snapshot",
+        ),
         ({SHARP: [1.0, 0.0]}, END, "λ_max not a positive number at the end"),
         ({SHARP: [1.0, -2.0]}, END, "λ_max not a positive number at the end"),
     ],

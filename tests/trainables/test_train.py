@@ -124,6 +124,16 @@ def test_a_diverged_run_is_a_result_and_harms_no_neighbour():
     assert row["steps"] < 10
 
 
+@pytest.mark.parametrize("final", [True, False], ids=["measured", "not measured"])
+def test_an_explosion_in_the_last_update_is_a_divergence(final):
+    """No later update would see its loss."""
+    when = {"early": None, "initial": False, "final": final}
+    wild, calm = (config(MLP, lr=lr, steps=1, epochs=None, when=when) for lr in (1e9, 0.1))
+    rows = drive(pack_of([wild, calm], blobs()), [1])[0][0]["runs"]
+    assert [r["status"] for r in rows] == ["diverged", "finished"]
+    assert rows[0]["steps"] == 1
+
+
 def test_all_diverged_ends_early():
     pack = pack_of([config(MLP, lr=1e9), config(MLP, lr=1e9, seed=1)], blobs())
     segments = drive(pack, [10])
