@@ -126,3 +126,15 @@ def test_diverged_runs_end_with_the_others(tmp_path):
     runs = tables(one)["runs"].set_index("lr")
     assert runs.status.to_dict() == {0.01: "finished", 1e6: "diverged"}
     assert runs.status_detail[1e6]
+
+
+def test_another_kind_of_device_is_refused(tmp_path, monkeypatch, three_segments):
+    """Its bits differ: half a pack from each would be neither's."""
+    one = an_order(tmp_path)
+    events = run_pack(one)
+    while len(list((tmp_path / "sweeps/tiny/tables/snapshots").iterdir())) <= 1:
+        next(events)
+    events.close()
+    monkeypatch.setattr(packrun, "device_kind", lambda _: "another accelerator")
+    with pytest.raises(RuntimeError, match="begun on cpu and cannot go on on another accelerator"):
+        next(run_pack(one))
