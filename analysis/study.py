@@ -9,7 +9,7 @@ from analysis.edges import SHARPNESS, Edge, edges
 from analysis.folder import Where
 from analysis.frames import Exclusion, Sweep, load
 from analysis.labels import count, fixed, label, listed
-from analysis.laws import MARGIN, Fit, fit
+from analysis.laws import MARGIN, Fit, Verdict, fit
 from analysis.points import END, PEAK, At, Points, matched_loss, points
 from analysis.verdicts import headline
 
@@ -76,6 +76,7 @@ def study(
     chosen = tuple(points(sweep, metric, at) for metric, at in wanted)
     fits = tuple(fit(c, margin) for c in chosen)
     found = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS))
+    late = edges(sweep)
     return Study(
         sweep,
         planned,
@@ -84,9 +85,9 @@ def study(
         fits,
         tuple(spread(c) for c in chosen),
         found,
-        edges(sweep),
+        late,
         cautions(sweep, fits),
-        _verdict(sweep, planned, fits, found),
+        _verdict(sweep, planned, fits, found, late),
     )
 
 
@@ -101,7 +102,11 @@ def _wanted(level: float | None) -> list[tuple[str, At]]:
 
 
 def _verdict(
-    sweep: Sweep, planned: int, fits: tuple[Fit, ...], found: tuple[Break, ...]
+    sweep: Sweep,
+    planned: int,
+    fits: tuple[Fit, ...],
+    found: tuple[Break, ...],
+    late: tuple[Edge, ...],
 ) -> str:
     if sweep.runs.empty:
         return "No run has ended yet."
@@ -109,7 +114,19 @@ def _verdict(
     if sweep.finished.empty:
         return f"No law: of {count(ended, 'run')} that ended, none finished ({_fates(sweep)})."
     so_far = f"So far ({ended:,} of {count(planned, 'run')}): " if ended < planned else ""
-    return f"{so_far}{headline(fits, found)}."
+    law = not fits or fits[0].verdict is not Verdict.NOT_FITTED
+    said = headline(fits, found) if law or not late else _at_the_edge(late)
+    return f"{so_far}{said}."
+
+
+def _at_the_edge(late: tuple[Edge, ...]) -> str:
+    low, high = (f"{fixed(of(e.mean for e in late))}" for of in (min, max))
+    among = low if low == high else f"{low} to {high}"
+    return (
+        f"full batch: η·λ_max late in training is {among} in the mean, within "
+        f"{fixed(min(e.low for e in late))} to {fixed(max(e.high for e in late))} "
+        f"(unstable above {fixed(late[0].bound)})"
+    )
 
 
 def _fates(sweep: Sweep) -> str:
@@ -126,12 +143,8 @@ def lines(study: Study) -> tuple[str, ...]:
                 f"spread of log {label(s.metric).plain} {s.at}: {fixed(s.within)} at equal η/S, "
                 f"{fixed(s.across)} across"
             )
-    late = study.edges
-    if late:
-        text.append(
-            f"full batch: η·λ_max late in training is {fixed(min(e.mean for e in late))} to "
-            f"{fixed(max(e.mean for e in late))} (unstable above {fixed(late[0].bound)})"
-        )
+    if study.edges and _at_the_edge(study.edges) not in study.verdict:
+        text.append(_at_the_edge(study.edges))
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")

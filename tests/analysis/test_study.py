@@ -89,3 +89,10 @@ def test_a_full_batch_sweep_tells_its_edge(tmp_path):
     found = study(write(tmp_path, planted))
     assert "full batch: η·λ_max late in training" in "\n".join(lines(found))
     assert len(found.edges) == 3
+    assert "\n".join(lines(found)).count("full batch:") == 1
+
+
+def test_cells_too_few_for_a_law_are_judged_by_their_edge(tmp_path):
+    found = study(write(tmp_path, SMALL.but(batch_size=(1500,), lr=(0.02,))))
+    assert found.verdict.startswith("full batch: η·λ_max late in training is")
+    assert lines(found)[-1] == found.verdict
