@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -121,7 +122,7 @@ def load(where: Where, only: Collection[str] | None = None) -> Sweep:
             if status != "finished"
         ),
     )
-    name = str(runs["name"].iloc[0]) if len(runs) else ""
+    name = str(runs["name"].iloc[0]) if len(runs) else PurePosixPath(folder.path).name
     return Sweep(folder, name, runs, snapshots, tuple(e for e in exclusions if e.count))
 
 

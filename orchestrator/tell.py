@@ -12,8 +12,13 @@ from orchestrator.progress import clock
 def headline(plan: Plan) -> str:
     """One line before a sweep starts."""
     done = f", {len(plan.ended)} of them done" if plan.ended else ""
-    return (f"{plan.spec.name}: {len(plan.runs)} runs{done}; {len(plan.packs)} packs to do"
+    return (f"{plan.spec.name}: {_count(len(plan.runs), 'run')}{done};"
+            f" {_count(len(plan.packs), 'pack')} to do"
             f" → {plan.folder}")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -36,9 +41,10 @@ def plan_text(plan: Plan) -> str:
     """A plan as a person reads it."""
     f = plan_facts(plan)
     shape = "×".join(map(str, plan.data.input_shape))
+    data = plan.spec.data.get("function") or plan.spec.data["name"]
     lines = [
         f"{f['name']} → {f['folder']}",
-        f"data     {plan.spec.data['name']}: {f['train_size']} training and {f['test_size']} test"
+        f"data     {data}: {f['train_size']} training and {f['test_size']} test"
         f" examples of {shape}, {plan.data.classes} classes",
         f"model    {plan.spec.model['name']}: {f['parameters']:,} parameters",
         f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"

@@ -53,7 +53,7 @@ def test_an_empty_sweep_loads(tmp_path):
     runs, snapshots = tables(SMALL)
     empty = SMALL.but(parts=1)
     sweep = load(write_frames(tmp_path, empty, runs.iloc[:0], snapshots.iloc[:0]))
-    assert (sweep.name, len(sweep.runs), sweep.exclusions) == ("", 0, ())
+    assert (sweep.name, len(sweep.runs), sweep.exclusions) == (tmp_path.name, 0, ())
     assert not sweep.measures("hessian_lambda_max")
 
 

@@ -32,7 +32,7 @@ def test_a_plan_in_words_and_as_json_agree(tmp_path):
     assert "100 training and 297 test examples of 1×8×8, 10 classes" in text
     assert "40 steps" in text
     assert planned.packs[0].pack_id in text
-    assert tell.headline(planned).startswith("tiny: 3 runs, 1 of them done; 1 packs to do → ")
+    assert tell.headline(planned).startswith("tiny: 3 runs, 1 of them done; 1 pack to do → ")
 
 
 def test_nothing_to_train(tmp_path):
