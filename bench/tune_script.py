@@ -114,7 +114,9 @@ def main(work):
         raise results.errors[0]
     # A run that diverged before its first measuring step has reported nothing.
     frames = [f for f in (r.metrics_dataframe for r in results) if f is not None and "step" in f]
-    pd.concat(frames, ignore_index=True).to_parquet(work / "rows.parquet")
+    rows = pd.concat(frames, ignore_index=True)
+    rows = rows[[c for c in rows if not c.startswith("config/")]]  # Tune's copies of the config
+    rows.to_parquet(work / "rows.parquet")
     (work / "times.json").write_text(json.dumps(times))
     ray.shutdown()
 
