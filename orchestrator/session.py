@@ -44,7 +44,7 @@ def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
     if plan.packs:
         failures = _run_packs(plan, folder, inline=inline, address=address, out=out)
     out.write("analysing …\n")
-    summary = analyze(folder, only={r.run_id for r in plan.runs})
+    summary = analyze(folder)
     return Outcome(folder, failures, summary, time.monotonic() - start)
 
 
@@ -92,13 +92,13 @@ def planned_runs(folder: Path) -> set[str]:
     return set() if content is None else set(content.decode().split())
 
 
-def analyze(folder: Path, only: set[str] | None = None) -> Any:
+def analyze(folder: Path) -> Any:
     """The analysis of what the tables hold now; writes analysis/ and report.html."""
     from analysis import report
 
-    wanted = only if only is not None else planned_runs(folder)
     spec = LocalStore(folder).read("spec.yaml") or b""
-    return report.write(folder, {"run_ids": sorted(wanted), "spec": spec.decode("utf-8-sig")})
+    return report.write(folder, {"run_ids": sorted(planned_runs(folder)),
+                                 "spec": spec.decode("utf-8-sig")})
 
 
 def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,

@@ -57,5 +57,10 @@ def _failures(store: LocalStore) -> dict[str, str]:
     """The packs that failed, before or after their first step, and have not ended since."""
     ended = Ledger(store).ended_packs()
     reasons = {p: store.read(f"packs/{p}/error.txt") for p in store.names("packs")}
-    return {p: content.decode(errors="replace").strip().splitlines()[-1]
+    return {p: last_line(content.decode(errors="replace"))
             for p, content in reasons.items() if p not in ended and content and content.strip()}
+
+
+def last_line(why: str) -> str:
+    """Of a traceback, the line that says what went wrong."""
+    return (why.strip().splitlines() or ["no reason given"])[-1]

@@ -4,21 +4,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.labels import count
 from orchestrator import costs
 from orchestrator.planner import Plan
 from orchestrator.progress import clock
+from orchestrator.status import last_line
 
 
 def headline(plan: Plan) -> str:
     """One line before a sweep starts."""
     done = f", {len(plan.ended)} of them done" if plan.ended else ""
-    return (f"{plan.spec.name}: {_count(len(plan.runs), 'run')}{done};"
-            f" {_count(len(plan.packs), 'pack')} to do"
+    return (f"{plan.spec.name}: {count(len(plan.runs), 'run')}{done};"
+            f" {count(len(plan.packs), 'pack')} to do"
             f" → {plan.folder}")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -117,24 +115,20 @@ def ended_json(ended: Any) -> str:
     """How a sweep ended, for programs."""
     return json.dumps({
         "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
-        "failures": {p: _last_line(w) for p, w in ended.failures.items()},
+        "failures": {p: last_line(w) for p, w in ended.failures.items()},
         **json.loads(summary_json(ended.summary))})
 
 
 def _failure_lines(failures: Mapping[str, str], folder: Any) -> list[str]:
     lines = []
     for pack_id, why in list(failures.items())[:5]:
-        lines += [f"pack {pack_id} failed: {_last_line(why)}",
+        lines += [f"pack {pack_id} failed: {last_line(why)}",
                   f"  log: {folder}/packs/{pack_id}/error.txt"]
     if len(failures) > 5:
         lines.append(f"… and {len(failures) - 5} more packs failed")
     if failures:
         lines.append("the other runs are whole; the same command tries the failed packs again")
     return lines
-
-
-def _last_line(why: str) -> str:
-    return (why.strip().splitlines() or ["no reason given"])[-1]
 
 
 def presets_text(name: str | None, *, as_json: bool) -> str:

@@ -158,30 +158,29 @@ def _reached(pack: Pack, state: PackState) -> Tensor:
     until = pack.train.get("until")
     if not until or state.step == 0 or state.step % pack.steps_per_epoch:
         return torch.zeros_like(state.alive)
-    accuracy = torch.cat([
-        Probe(pack, state.params, state.step, b).evaluate_train()[1] for b in blocks(pack)])
+    _, accuracy = _evaluate_train(pack, state)
     state.measure_ge += GE_FORWARD * pack.train_size / len(pack.measure_set) * state.alive.cpu()
     return state.alive & (accuracy >= until["train_accuracy"])
 
 
 def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
     """One final row a run; the runs that are still alive end here."""
-    _judge(state, state.alive, _end_losses(pack, state), pack.train["max_loss"])
+    if bool(state.alive.any()):
+        # No further update would judge the last one. Evaluated anew whatever was measured, so that
+        # the schedule of measuring has no say in how a run ends.
+        losses, _ = _evaluate_train(pack, state)
+        _judge(state, state.alive, losses, pack.train["max_loss"])
     until = pack.train.get("until")
     outcome = Outcome.NOT_REACHED if until else Outcome.FINISHED
     _end(state, state.alive, outcome, state.step, torch.zeros_like(pack.lr))
     return {"runs": [_final_row(pack, state, r) for r in range(len(pack.members))]}
 
 
-def _end_losses(pack: Pack, state: PackState) -> Tensor:
-    """(R,) training losses after the last update, which no further update would judge.
-
-    Evaluated anew whatever was measured, so that the schedule has no say in how a run ends.
-    """
-    if not bool(state.alive.any()):
-        return torch.zeros_like(state.end_loss)
-    return torch.cat([
-        Probe(pack, state.params, state.step, b).evaluate_train()[0] for b in blocks(pack)])
+def _evaluate_train(pack: Pack, state: PackState) -> tuple[Tensor, Tensor]:
+    """(R,) mean loss and accuracy of every run over its whole training set."""
+    found = [Probe(pack, state.params, state.step, b).evaluate_train() for b in blocks(pack)]
+    loss, accuracy = zip(*found, strict=True)
+    return torch.cat(loss), torch.cat(accuracy)
 
 
 def _final_row(pack: Pack, state: PackState, r: int) -> Row:
