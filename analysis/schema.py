@@ -77,7 +77,10 @@ _SNAPSHOTS = (
     ("measure_size", "int", "examples of the measurement set"),
     ("measure_ge", "float", "gradient equivalents of this snapshot"),
 )
-_SNAPSHOTS_TAIL = (("time_measure_s", "float", "seconds of this snapshot, shared evenly"),)
+_SNAPSHOTS_TAIL = (
+    ("measure_notes", "str", "why a monitor's value is null, in words"),
+    ("time_measure_s", "float", "seconds of this snapshot, shared evenly"),
+)
 _SPECTRA = (
     ("run_id", "str", ""),
     ("step", "int", ""),
@@ -106,6 +109,11 @@ def _schema(table, columns) -> pa.Schema:
         raise ValueError(f"table {table}: a column is declared twice: {names}")
     meta = {b"sgdscope.table": table.encode(), b"sgdscope.format": str(FORMAT).encode()}
     return pa.schema(fields, metadata=meta)
+
+
+def base_columns(table: str) -> frozenset[str]:
+    """The columns that a table has in every sweep."""
+    return frozenset(sweep_schema()[table].names)
 
 
 def sweep_schema(

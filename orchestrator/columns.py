@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from trainables.monitors import MONITORS
+from trainables import monitors
+from trainables.errors import InputError
 
 # Config values with a column of their own; every other one is config_<section>_<key>.
 _NAMED = {
@@ -38,9 +40,19 @@ def config_types(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {n: _common(k) for n, k in kinds.items()}
 
 
-def monitor_columns(monitors: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Column -> unit of all monitors of a spec."""
-    return {c: u for name, _ in monitors for c, u in MONITORS[name].columns.items()}
+def monitor_columns(chosen: Iterable[tuple[str, Any]], base_dir: Path) -> dict[str, str]:
+    """Column -> unit of all monitors of a spec; InputError where two have one in common."""
+    from analysis.schema import base_columns
+
+    found: dict[str, str] = {}
+    owner = dict.fromkeys(base_columns("snapshots"), "every snapshot")
+    for i, (name, _) in enumerate(chosen):
+        for column, unit in monitors.find(name, base_dir).columns.items():
+            if column in owner:
+                raise InputError(f"{name} measures `{column}`, and so does {owner[column]}",
+                                 key=f"measure.monitors.{i}", fix="rename the column")
+            owner[column], found[column] = name, unit
+    return found
 
 
 def _common(kinds: set[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.columns import monitor_columns
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, Run, pack
@@ -67,6 +68,7 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
         raise UserError(spec.problem(
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
+    _told(spec, lambda s: monitor_columns(s.measure.monitors, s.base_dir), "measure.monitors")
     info = _told(spec, _describe, "data")
     configs = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
     runs = tuple({i: Run(i, c) for c in configs for i in [identity(c, info.sha256)]}.values())

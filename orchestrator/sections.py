@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +216,14 @@ def sweep(given: Mapping[str, Any]) -> Sweep:
                     for key, value in given.items() if value is not None})
 
 
-def measure(given: Mapping[str, Any]) -> Measure:
-    """The resolved section ``measure``."""
+def measure(given: Mapping[str, Any], base_dir: Path) -> Measure:
+    """The resolved section ``measure``; users' monitors are looked for in ``base_dir``."""
     full = fill(given, MEASURE, section="measure", subject="measure")
     when = fill(full["when"], WHEN, section="measure.when", subject="measure.when")
     if when["steps"] is not None:
         when["steps"] = sorted(set(when["steps"]))
-    monitors = tuple(each(_monitor, full["monitors"], "measure.monitors"))
+    resolve = partial(_monitor, base_dir=base_dir)
+    monitors = tuple(each(resolve, full["monitors"], "measure.monitors"))
     names = [n for n, _ in monitors]
     for i, name in enumerate(names):
         if name in names[:i]:
@@ -230,23 +232,21 @@ def measure(given: Mapping[str, Any]) -> Measure:
     return Measure(when, full["set_size"], monitors)
 
 
-def _monitor(given: Any, key: str) -> tuple[str, dict[str, Any]]:
-    from trainables.monitors import MONITORS
+def _monitor(given: Any, key: str, base_dir: Path) -> tuple[str, dict[str, Any]]:
+    from trainables.monitors import find
 
     name, options = given, None
     if isinstance(given, Mapping) and len(given) == 1:
         ((name, options),) = given.items()
-    if not isinstance(name, str) or name not in MONITORS:
-        raise InputError(f"unknown monitor {name!r}", key=key,
-                         fix=did_you_mean(name, MONITORS, "monitors"))
     if not isinstance(options, Mapping | None):
         raise InputError(f"the options of {name} are {options!r}", key=f"{key}.{name}",
                          fix=f"write {{{name}: {{option: value}}}}")
     try:
-        return name, MONITORS[name].resolve(options)
+        return name, find(name, base_dir).resolve(options)
     except InputError as error:  # the monitor does not know where in the list it stands
-        option = error.key.removeprefix(f"measure.monitors.{name}")
-        raise InputError(error.what, key=f"{key}.{name}{option}", fix=error.fix) from None
+        option = error.key.removeprefix("measure.monitors").removeprefix(f".{name}")
+        inside = f".{name}" if isinstance(given, Mapping) and option else ""
+        raise InputError(error.what, key=f"{key}{inside}{option}", fix=error.fix) from None
 
 
 def save(given: Mapping[str, Any]) -> Save:

@@ -66,7 +66,8 @@ def open_folder(plan: Plan) -> Path:
 
     store = LocalStore(plan.folder)
     types = config_types(r.config for r in plan.runs)
-    Ledger(store).create_tables(sweep_schema(types, monitor_columns(plan.spec.measure.monitors)))
+    measured = monitor_columns(plan.spec.measure.monitors, plan.spec.base_dir)
+    Ledger(store).create_tables(sweep_schema(types, measured))
     tree = yaml.safe_dump(json.loads(json.dumps(resolved_tree(plan))), sort_keys=False,
                           allow_unicode=True)
     for name, text in (("spec.yaml", plan.spec.text), ("resolved.yaml", tree)):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,8 @@ class _Reader:
             "storage": self._section("storage", sections.storage, default="./sweeps", kind=None),
             "data": self._section("data", datasets.resolve),
             "model": sections.rounded(self._section("model", models.resolve)),
-            "measure": self._section("measure", sections.measure, default={}),
+            "measure": self._section(
+                "measure", partial(sections.measure, base_dir=origin["base_dir"]), default={}),
             "save": self._section("save", sections.save, default={}),
             "compute": self._section("compute", sections.compute, default={}),
             "claims": self._section("claims", sections.claims, default=[], kind=list),

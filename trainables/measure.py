@@ -2,69 +2,93 @@
 
 import math
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from trainables.monitors import MONITORS
+from trainables import monitors
+from trainables.ahead import Ahead
+from trainables.curves import Curve
 from trainables.pack import Pack, PackState
 from trainables.probe import Probe, blocks
 from trainables.schedules import lr_factor
 
 Row = dict[str, Any]
-_OF_THE_STEP = ("epoch", "lr", "measure_size", "time_measure_s")
+_OF_THE_STEP = ("epoch", "lr", "measure_size", "measure_notes", "time_measure_s")
 
 
 def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, list[Row]]:
-    """The rows of ``snapshots`` and ``spectra`` of the runs ``wanted`` (R,) at the present step.
+    """The rows of the measured tables of the runs ``wanted`` (R,) at the present step.
 
-    Keeps each run's newest values in ``state.final`` and adds up its gradient equivalents.
-    A block is measured whole, masked runs included (its width is part of the numerics), or not at
-    all where none of its runs is wanted.
+    Keeps each run's newest values in ``state.final``, what monitors remember in ``state.memory``,
+    and adds up the gradient equivalents. A block is measured whole, masked runs included (its width
+    is part of the numerics), or not at all where none of its runs is wanted.
     """
-    rows: dict[str, list[Row]] = {"snapshots": [], "spectra": []}
+    rows: dict[str, list[Row]] = {"snapshots": [], "spectra": [], "curves": []}
     chosen = [r for r in wanted.nonzero().flatten().tolist() if r < len(pack.members)]
     if not chosen:
         return rows
+    ahead = Ahead(pack, state)
     for block in blocks(pack):
         inside = [r for r in chosen if block.start <= r < block.stop]
         if not inside:
             continue
         start = time.monotonic()
-        columns, spectra, ge = _measure_block(pack, state, block)
+        probe = Probe(pack, state, block, ahead)
+        found = _measure_block(probe)
+        for name, value in probe.remembered.items():
+            if name not in state.memory:
+                state.memory[name] = value.new_zeros(pack.width, *value.shape[1:])
+            state.memory[name][block] = value
         each = (time.monotonic() - start) / len(inside)
         for r in inside:
-            i = r - block.start
-            row = {"run_id": pack.members[r].run_id, "step": state.step,
-                   "epoch": state.step / pack.steps_per_epoch, "lr": _rate(pack, state.step, r),
-                   "measure_size": len(pack.measure_set), "measure_ge": float(ge[i]),
-                   "time_measure_s": each, **{n: float(v[i]) for n, v in columns.items()}}
+            i, run_id = r - block.start, pack.members[r].run_id
+            columns = {n: probe.known(n, i, float(v[i])) for n, v in found.columns.items()}
+            row = {"run_id": run_id, "step": state.step, "epoch": state.step / pack.steps_per_epoch,
+                   "lr": _rate(pack, state.step, r), "measure_size": len(pack.measure_set),
+                   "measure_ge": float(probe.ge[i]), "measure_notes": probe.notes(i),
+                   "time_measure_s": each, **columns}
             rows["snapshots"].append(row)
-            rows["spectra"] += _spectra(row["run_id"], state.step, spectra, i)
-            state.measure_ge[r] += ge[i]
-            state.final[row["run_id"]] = {
-                n: v for n, v in row.items() if n not in ("run_id", *_OF_THE_STEP)}
+            rows["spectra"] += _spectra(run_id, state.step, found.spectra, i)
+            rows["curves"] += [
+                {"subject_id": run_id, "step": state.step, "quantity": quantity, **point}
+                for quantity, curves in found.curves.items()
+                for curve in curves for point in curve.rows(i)]
+            state.measure_ge[r] += probe.ge[i]
+            state.final[run_id] = {n: v for n, v in row.items()
+                                   if v is not None and n not in ("run_id", *_OF_THE_STEP)}
     return rows
 
 
-def _measure_block(pack: Pack, state: PackState, block: slice):
-    """(columns, spectra, gradient equivalents) of the block's runs."""
-    probe = Probe(pack, state.params, state.step, block)
+@dataclass
+class _Found:
+    columns: dict[str, Tensor]
+    spectra: dict[str, Tensor] = field(default_factory=dict)
+    curves: dict[str, list[Curve]] = field(default_factory=dict)
+
+
+def _measure_block(probe: Probe) -> _Found:
+    """What all monitors find for the block's runs."""
     train_loss, train_accuracy = probe.evaluate_train()
     test_loss, test_accuracy = probe.evaluate_test()
-    columns = {
+    found = _Found({
         "train_loss": train_loss, "train_accuracy": train_accuracy,
         "test_loss": test_loss, "test_accuracy": test_accuracy,
-        "grad_norm": probe.gradient.double().norm(dim=1),
         "param_norm": probe.flat.double().norm(dim=1),
         "init_distance": (probe.flat.double() - probe.initial.double()).norm(dim=1),
-    }
-    spectra = {}
-    for name, options in pack.measure["monitors"]:
-        for column, value in MONITORS[name].measure(probe, options).items():
-            (columns if value.dim() == 1 else spectra)[column] = value
-    columns = {n: v.detach().double().cpu() for n, v in columns.items()}
-    return columns, {n: v.detach().double().cpu() for n, v in spectra.items()}, probe.ge
+    })
+    for name, options in probe.pack.measure["monitors"]:
+        for key, value in monitors.find(name, probe.pack.base_dir).measure(probe, options).items():
+            if isinstance(value, Curve | list):
+                found.curves[key] = [value] if isinstance(value, Curve) else value
+            else:
+                (found.columns if value.dim() == 1 else found.spectra)[key] = value
+    # Last: by now it may have come with something else.
+    found.columns["grad_norm"] = probe.gradient.double().norm(dim=1)
+    found.columns = {n: v.detach().double().cpu() for n, v in found.columns.items()}
+    found.spectra = {n: v.detach().double().cpu() for n, v in found.spectra.items()}
+    return found
 
 
 def _rate(pack: Pack, step: int, r: int) -> float:
@@ -87,7 +111,7 @@ def final_weights(pack: Pack, state: PackState) -> dict[str, dict[str, Tensor]]:
     owner = {n: first.setdefault(id(p), n)  # shared parameters have several names
              for n, p in pack.template.named_parameters(remove_duplicate=False)}
     for block in blocks(pack):
-        probe = Probe(pack, state.params, state.step, block)
+        probe = Probe(pack, state, block)
         for i, member in enumerate(pack.members[block]):
             trained = {n: p[i] for n, p in probe.params.items()}
             trained |= {n: b[i] for n, b in probe.buffers.items()}

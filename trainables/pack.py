@@ -5,7 +5,7 @@ A step is ``(pack, state) -> state``; measurements are carried by nobody.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,18 @@ class PackState:
     observed: int = -1              # the last step whose measuring is done
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "measure": 0.0})
     final: dict[str, dict[str, float]] = field(default_factory=dict)  # run_id -> last snapshot
+    memory: Tensors = field(default_factory=dict)  # (R, …): kept by monitors for the next snapshot
 
     @property
     def alive(self) -> Tensor:
         """(R,) bool: the runs that still train."""
         return self.outcome == Outcome.RUNNING.code
+
+    def copy(self) -> "PackState":
+        """A state whose parameters and optimiser may be changed without touching this one's."""
+        cloned = {f: {n: t.clone() for n, t in tensors.items()}
+                  for f in ("params", "velocity") if (tensors := getattr(self, f)) is not None}
+        return replace(self, **cloned)
 
 
 class Pack:
@@ -64,6 +71,7 @@ class Pack:
                  device: torch.device, base_dir: Path):
         first = members[0].config
         self.members, self.width, self.device = tuple(members), width, device
+        self.base_dir = base_dir
         self.engine: Engine = ENGINES[engine]
         self.dtype = DTYPES[first["precision"]]
         self.train, self.measure = first["train"], first["measure"]
@@ -159,13 +167,13 @@ class Pack:
                 replacement=self.train["sampling"] == "with_replacement").to(self.device)
         return self._epoch[1]
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The examples (R, S, …) and labels (R, S) at (R, S) indices, each run's noise applied."""
+    def batch(self, index: Tensor, runs: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """The examples (R', S, …) and labels (R', S) of some runs at their (R', S) indices."""
         x = self.x_train[index]
         if self.noisy_inputs is not None:
-            victim = self.noisy_inputs.gather(1, index)
+            victim = self.noisy_inputs[runs].gather(1, index)
             x = torch.where(victim.view(*victim.shape, *(1,) * (x.dim() - 2)), self.noise[index], x)
-        return x, self.labels.gather(1, index)
+        return x, self.labels[runs].gather(1, index)
 
     def examples(self, index: Tensor, runs: slice) -> tuple[Tensor, Tensor, bool]:
         """Inputs and labels (R', n) of some runs at shared (n,) indices; whether x is shared."""

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from trainables import streams
+from trainables.ahead import Ahead
+from trainables.gradients import Minibatches, minibatch_gradients
 from trainables.losses import per_example
-from trainables.pack import Pack
+from trainables.pack import Pack, PackState
 from trainables.products import Curvature, flatten
 
 Tensors = dict[str, Tensor]
@@ -26,18 +28,46 @@ class Probe:
     """The runs ``runs`` of a pack at one step. R is the number of runs in the block.
 
     Measured is the mean loss over the measurement set, each run's own noise included, dropout
-    off, BatchNorm with the statistics of the fixed calibration batch.
+    off, BatchNorm with the statistics of the fixed calibration batch. ``ahead`` knows the updates
+    that follow.
     """
 
-    def __init__(self, pack: Pack, params: Tensors, step: int, runs: slice):
-        self.pack, self.step, self.runs = pack, step, runs
-        self.params = {n: p[runs].detach() for n, p in params.items()}
+    def __init__(self, pack: Pack, state: PackState, runs: slice, ahead: Ahead | None = None):
+        self.pack, self.step, self.runs = pack, state.step, runs
+        self.params = {n: p[runs].detach() for n, p in state.params.items()}
         self.seeds = pack.seeds[runs]
         self.ge = torch.zeros(len(self.seeds), dtype=torch.float64)
+        self.remembered: Tensors = {}
+        self._memory = {n: m[runs] for n, m in state.memory.items()}
+        self._ahead = ahead or Ahead(pack, state)
+        self._minibatches: dict[tuple, Minibatches] = {}
+        self._reasons: list[tuple[str, Tensor, str]] = []
 
     def spend(self, ge: float | Tensor) -> None:
         """Counts gradient equivalents, the same for all runs or (R,)."""
         self.ge += torch.as_tensor(ge, dtype=torch.float64)
+
+    def explain(self, column: str, where: Tensor | bool, reason: str) -> None:
+        """Where (R,) true, ``column`` is null in the tables, and the notes say why."""
+        where = torch.as_tensor(where).cpu().expand(len(self.seeds))
+        self._reasons.append((column, where, reason))
+
+    def known(self, column: str, run: int, value: float) -> float | None:
+        """The value, or None where it was explained away."""
+        return None if any(c == column and bool(w[run]) for c, w, _ in self._reasons) else value
+
+    def notes(self, run: int) -> str | None:
+        """The reasons of that run, in words; None where there are none."""
+        told = dict.fromkeys(f"{c}: {r}" for c, w, r in self._reasons if bool(w[run]))
+        return "; ".join(told) or None
+
+    def recall(self, name: str) -> Tensor | None:
+        """(R, …) what was remembered under that name at the snapshot before, zero where nothing."""
+        return self._memory.get(name)
+
+    def remember(self, name: str, value: Tensor) -> None:
+        """Keeps (R, …) for the next snapshot, in the state: the same shape at every snapshot."""
+        self.remembered[name] = value.detach()
 
     @property
     def size(self) -> int:
@@ -109,10 +139,58 @@ class Probe:
         self.spend(GE_GRADIENT)
         return Curvature(loss_sums, self.params, self.pack.measure_set.split(each), self.size)
 
-    @property
+    @cached_property
     def gradient(self) -> Tensor:
-        """(R, P) gradient of the mean loss over the measurement set."""
+        """(R, P) gradient of the mean loss over the measurement set.
+
+        It comes with the minibatch gradients or the Hessian products, whichever are there.
+        """
+        if "curvature" not in self.__dict__ and self._minibatches:
+            return next(iter(self._minibatches.values())).mean
         return self.curvature.gradient
+
+    def minibatches(self, count: int, size: int | None = None) -> Minibatches:
+        """Gradients of ``count`` minibatches that partition the measurement set; 1 GE.
+
+        Each has ``size`` examples (default ⌊n/count⌋), the same in every run and at every
+        snapshot; what is left of the set enters the full gradient alone. ``count`` is lowered to
+        the batches that there are.
+        """
+        size = max(1, self.size // count) if size is None else min(size, self.size)
+        count = min(count, self.size // size)
+        if (count, size) not in self._minibatches:
+            self._minibatches[count, size] = minibatch_gradients(self, count, size)
+            self.spend(GE_GRADIENT)
+        return self._minibatches[count, size]
+
+    def gradient_of(self, params: Tensors, index: Tensor) -> Tensor:
+        """(R, P) gradient at ``params`` of the mean loss over the training examples ``index``.
+
+        ``index`` (m,) or (R, m), positions in the training set; m/n GE, for the caller to count.
+        """
+        leaves = {n: p.detach().requires_grad_() for n, p in params.items()}
+        losses = self.losses_of(leaves, index).mean(1)
+        return flatten(dict(zip(leaves, torch.autograd.grad(
+            losses.sum(), list(leaves.values()), materialize_grads=True), strict=True)))
+
+    def losses_of(self, params: Tensors, index: Tensor) -> Tensor:
+        """(R, m) losses at ``params`` of the training examples ``index`` (m,) or (R, m).
+
+        Differentiable in ``params``; the statistics of BatchNorm stay those of the snapshot. m/n
+        thirds of a GE, for the caller to count.
+        """
+        if index.dim() == 1:
+            x, y, shared = self.pack.examples(index, self.runs)
+        else:
+            x, y = self.pack.batch(index, self.runs)
+            shared = False
+        return per_example(self.pack.train["loss"], self._outputs(params, x, shared=shared), y)
+
+    @cached_property
+    def updates(self) -> Tensor:
+        """(2, R, P) the two updates θ_{t+1} − θ_t that follow; 2 S/n GE."""
+        self.spend(2 * GE_GRADIENT * self.pack.batch_size / self.size)
+        return self._ahead.updates[:, self.runs]
 
     def signs(self, stream: str, count: int) -> Tensor:
         """(R, count, P) random signs, a function of (run seed, stream, step)."""

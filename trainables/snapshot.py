@@ -26,13 +26,17 @@ def load(content: bytes, pack: Pack) -> PackState:
     tensors, scalars = _parse(content)
     template = pack.init()
     like = _tensors(template)
-    if tensors.keys() - like.keys():
-        raise ValueError(f"state of another pack: it has {sorted(tensors.keys() - like.keys())}")
+    unknown = sorted(n for n in tensors.keys() - like.keys() if not n.startswith("memory/"))
+    if unknown:
+        raise ValueError(f"state of another pack: it has {unknown}")
     placed = {n: _placed(tensors.get(n), t, n) for n, t in like.items()}
+    memory = {n.removeprefix("memory/"): torch.clone(t).to(pack.device)
+              for n, t in tensors.items() if n.startswith("memory/")}
     params = {n: placed[f"params/{n}"] for n in template.params}
     velocity = template.velocity and {n: placed[f"velocity/{n}"] for n in template.velocity}
     return PackState(
-        params=params, velocity=velocity, **{f: placed[f] for f in _FIELDS}, **scalars)
+        params=params, velocity=velocity, memory=memory,
+        **{f: placed[f] for f in _FIELDS}, **scalars)
 
 
 def dump_weights(weights: dict[str, Tensor]) -> bytes:
@@ -57,6 +61,7 @@ def _parse(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _tensors(state: PackState) -> dict[str, Tensor]:
     tensors = {f"params/{n}": t for n, t in state.params.items()}
     tensors |= {f"velocity/{n}": t for n, t in (state.velocity or {}).items()}
+    tensors |= {f"memory/{n}": t for n, t in state.memory.items()}
     return tensors | {f: getattr(state, f) for f in _FIELDS}
 
 

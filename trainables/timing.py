@@ -4,10 +4,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from trainables.monitors import MONITORS
+from trainables import monitors
 from trainables.pack import Pack
-from trainables.probe import GE_FORWARD, Probe, blocks
-from trainables.train import update
+from trainables.probe import Probe, blocks
+from trainables.step import update
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def quick(pack: Pack, *, steps: int = 4) -> Timing:
         times.append(time.monotonic() - start)
     block = blocks(pack)[0]
     start = time.monotonic()
-    _ = Probe(pack, state.params, 0, block).gradient
+    _ = Probe(pack, pack.init(), block).gradient
     gradient_s = (time.monotonic() - start) / (block.stop - block.start) * pack.width
-    declared = 1 + sum(MONITORS[name].typical_ge for name, _ in pack.measure["monitors"])
-    sets = (pack.train_size + pack.test_size) / len(pack.measure_set)
-    return Timing(statistics.median(times), gradient_s * (declared + GE_FORWARD * sets))
+    sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set), pack.batch_size)
+    cost = monitors.snapshot_cost(pack.measure["monitors"], sizes, pack.base_dir)
+    return Timing(statistics.median(times), gradient_s * cost)

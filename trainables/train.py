@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import sgd, streams
 from trainables.measure import snapshot_rows
 from trainables.outcomes import BY_CODE, Outcome
 from trainables.pack import Pack, PackState
 from trainables.probe import GE_FORWARD, Probe, blocks
-from trainables.products import unflatten
-from trainables.schedules import lr_factor
+from trainables.step import end_runs, judge, update
 
 Row = dict[str, Any]
 
@@ -102,53 +100,13 @@ def _advance(pack: Pack, state: PackState, stop: int, beat: float) -> None:
     state.seconds["train"] += time.monotonic() - start
 
 
-def update(pack: Pack, state: PackState) -> None:
-    """One SGD step of every run that is alive; runs whose loss is out of bounds end here."""
-    step = state.step
-    epoch, batch = divmod(step, pack.steps_per_epoch)
-    x, y = pack.batch(pack.epoch(epoch)[:, batch])
-    alive = state.alive
-    losses, grads = pack.engine.gradients(
-        pack.trainer, state.params, pack.dropout_keys(step), x, y, pack.train["loss"], alive)
-    sound = _judge(state, alive, losses, pack.train["max_loss"])
-    if pack.has_gradient_noise:
-        grads = _perturbed(pack, grads, step)
-    factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
-    sgd.update_(
-        state.params, state.velocity, grads, rate=pack.lr * factor * (alive & sound),
-        momentum=pack.momentum, weight_decay=pack.weight_decay if pack.has_decay else None,
-        nesterov=pack.train["nesterov"])
-    state.step += 1
-
-
-def _judge(state: PackState, alive: Tensor, losses: Tensor, bound: float) -> Tensor:
-    """Ends the runs ``alive`` whose loss is out of bounds at this step; (R,) whose is not."""
-    sound = losses <= bound  # False for NaN
-    _end(state, alive & ~sound & losses.isfinite(), Outcome.TOO_LARGE, state.step, losses)
-    _end(state, alive & ~losses.isfinite(), Outcome.NON_FINITE, state.step, losses)
-    return sound
-
-
-def _end(state: PackState, which: Tensor, outcome: Outcome, step: int, losses: Tensor) -> None:
-    state.outcome = torch.where(which, outcome.code, state.outcome)
-    state.end_step = torch.where(which, step, state.end_step)
-    state.end_loss = torch.where(which, losses.double(), state.end_loss)
-
-
-def _perturbed(pack: Pack, grads: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-    like = next(iter(grads.values()))
-    drawn = unflatten(streams.normal(
-        pack.seeds, "gradient_noise", step, (pack.parameters,), like), grads)
-    return {n: g + sgd.column(pack.gradient_noise, g) * drawn[n] for n, g in grads.items()}
-
-
 def _observe(pack: Pack, state: PackState) -> dict[str, list[Row]]:
     """Measures what is due at this step and ends the runs that reached their target."""
     start, due = time.monotonic(), state.step in pack.measuring
     reached = _reached(pack, state)
     last = reached & pack.measure["when"].get("final", True)
     rows = snapshot_rows(pack, state, state.alive if due else last)
-    _end(state, reached, Outcome.REACHED, state.step, torch.zeros_like(pack.lr))
+    end_runs(state, reached, Outcome.REACHED, state.step, torch.zeros_like(pack.lr))
     state.observed = state.step
     state.seconds["measure"] += time.monotonic() - start
     return rows
@@ -169,16 +127,16 @@ def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
         # No further update would judge the last one. Evaluated anew whatever was measured, so that
         # the schedule of measuring has no say in how a run ends.
         losses, _ = _evaluate_train(pack, state)
-        _judge(state, state.alive, losses, pack.train["max_loss"])
+        judge(state, state.alive, losses, pack.train["max_loss"])
     until = pack.train.get("until")
     outcome = Outcome.NOT_REACHED if until else Outcome.FINISHED
-    _end(state, state.alive, outcome, state.step, torch.zeros_like(pack.lr))
+    end_runs(state, state.alive, outcome, state.step, torch.zeros_like(pack.lr))
     return {"runs": [_final_row(pack, state, r) for r in range(len(pack.members))]}
 
 
 def _evaluate_train(pack: Pack, state: PackState) -> tuple[Tensor, Tensor]:
     """(R,) mean loss and accuracy of every run over its whole training set."""
-    found = [Probe(pack, state.params, state.step, b).evaluate_train() for b in blocks(pack)]
+    found = [Probe(pack, state, b).evaluate_train() for b in blocks(pack)]
     loss, accuracy = zip(*found, strict=True)
     return torch.cat(loss), torch.cat(accuracy)
 

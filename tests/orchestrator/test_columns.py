@@ -1,5 +1,7 @@
 """A config as columns."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.columns import config_types, identity_columns, monitor_columns
@@ -31,4 +33,4 @@ def test_types_over_all_runs():
 
 
 def test_monitor_columns():
-    assert "hessian_lambda_max" in monitor_columns([("spectrum", {})])
+    assert "hessian_lambda_max" in monitor_columns([("spectrum", {})], Path())

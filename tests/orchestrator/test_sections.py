@@ -1,5 +1,7 @@
 """Sections: defaults, forms, and one form for every value."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator import sections
@@ -70,11 +72,12 @@ def test_sweeps_of_another_form(given):
 
 
 def test_measure():
-    found = sections.measure({"when": {"steps": [3, 1, 3]}, "monitors": [{"spectrum": {"k": 2}}]})
+    given = {"when": {"steps": [3, 1, 3]}, "monitors": [{"spectrum": {"k": 2}}]}
+    found = sections.measure(given, Path())
     assert found.when["steps"] == [1, 3]
     ((name, options),) = found.monitors
     assert (name, options["k"]) == ("spectrum", 2)
-    assert options.keys() == dict(sections.measure({}).monitors)["spectrum"].keys()
+    assert options.keys() == dict(sections.measure({}, Path()).monitors)["spectrum"].keys()
 
 
 @pytest.mark.parametrize(("given", "key"), [
@@ -86,7 +89,7 @@ def test_measure():
 ])
 def test_measures_that_are_none(given, key):
     with pytest.raises((InputError, ExceptionGroup)) as caught:
-        sections.measure(given)
+        sections.measure(given, Path())
     errors = getattr(caught.value, "exceptions", [caught.value])
     assert [e.key for e in errors] == [key]
 

@@ -9,7 +9,7 @@ from tests.trainables.runs import blobs, config, fresh_model, pack_of
 from trainables import snapshot
 from trainables.measure import final_weights, snapshot_rows
 from trainables.probe import Probe
-from trainables.train import update
+from trainables.step import update
 
 MLP = {"name": "mlp", "width": 6, "depth": 1}
 SPECTRUM = {"k": 2, "lambda_min": True, "trace": True, "tolerance": 1e-6, "max_products": 90}
@@ -62,7 +62,8 @@ def test_columns_are_the_plain_values(engine):
         assert state.measure_ge[r].item() == row["measure_ge"]
         assert state.final[row["run_id"]] == {
             k: v for k, v in row.items()
-            if k not in ("run_id", "epoch", "lr", "measure_size", "time_measure_s")}
+            if k not in ("run_id", "epoch", "lr", "measure_size", "measure_notes",
+                             "time_measure_s")}
 
 
 def test_only_wanted_runs_are_measured_and_counted():
@@ -73,7 +74,8 @@ def test_only_wanted_runs_are_measured_and_counted():
     assert [r["run_id"] for r in one] == ["r1"]
     assert {**one[0], "time_measure_s": 0} == {**both[1], "time_measure_s": 0}
     assert (state.measure_ge - spent).tolist() == pytest.approx([0, one[0]["measure_ge"], 0])
-    assert snapshot_rows(pack, state, torch.zeros(3) > 0) == {"snapshots": [], "spectra": []}
+    assert snapshot_rows(pack, state, torch.zeros(3) > 0) == {
+        "snapshots": [], "spectra": [], "curves": []}
 
 
 WEIGHTS = [("dense", MLP, {}), ("batch norm and dropout", MLP | {
@@ -93,7 +95,7 @@ def test_final_weights_load_into_the_plain_model(why, model, options):
         plain.load_state_dict(weights[f"r{r}"])
         x = torch.tensor(data.x_train).double()
         loss = F.cross_entropy(plain.eval()(x), torch.tensor(data.y_train)).item()
-        measured = Probe(pack, state.params, 0, slice(r, r + 1)).evaluate_train()[0].item()
+        measured = Probe(pack, state, slice(r, r + 1)).evaluate_train()[0].item()
         assert loss == pytest.approx(measured, rel=1e-12)
     kept = {n: t.clone() for n, t in weights["r0"].items()}
     update(pack, state)
@@ -120,6 +122,6 @@ def test_shared_parameters_are_trained_ones_under_each_of_their_names(tmp_path, 
     plain = fresh_model(cfg, data)
     plain.load_state_dict(weights)
     loss = F.cross_entropy(plain(torch.tensor(data.x_train).double()), torch.tensor(data.y_train))
-    measured = Probe(pack, state.params, 0, slice(0, 1)).evaluate_train()[0].item()
+    measured = Probe(pack, state, slice(0, 1)).evaluate_train()[0].item()
     assert loss.item() == pytest.approx(measured, rel=1e-12)
     snapshot.dump_weights(weights)      # no memory is shared between names

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.trainables.runs import blobs, config, fresh_model, noisy_set, pack_of
 from trainables import probe as probes
-from trainables.monitors import MONITORS
+from trainables.monitors import spectrum
 from trainables.probe import Probe, blocks
 
 MLP = {"name": "mlp", "width": 7, "depth": 2, "activation": "tanh"}
@@ -50,8 +50,8 @@ def test_spectrum_gradient_and_trace_are_the_dense_ones(why, model, options, eng
     configs = [config(model, seed=s, **options) for s in range(2)]
     pack = pack_of(configs, data, engine=engine)
     for block in blocks(pack):
-        probe = Probe(pack, pack.initial, 0, block)
-        found = MONITORS["spectrum"].measure(probe, OPTIONS)
+        probe = Probe(pack, pack.init(), block)
+        found = spectrum.measure(probe, OPTIONS)
         for i, r in enumerate(range(block.start, block.stop)):
             hessian, gradient = dense_hessian(configs[r], data, pack.measure_set)
             values = torch.linalg.eigvalsh(hessian).flip(0)
@@ -72,7 +72,7 @@ def test_linear_model_with_mse_has_the_closed_form():
     x = torch.tensor(data.x_train, dtype=torch.float64)
     x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     values = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)
-    found = MONITORS["spectrum"].measure(Probe(pack, pack.initial, 0, slice(0, 1)), OPTIONS)
+    found = spectrum.measure(Probe(pack, pack.init(), slice(0, 1)), OPTIONS)
     assert found["hessian_lambda_max"].item() == pytest.approx(values[0].item(), rel=1e-9)
     error = abs(found["hessian_trace"].item() - 3 * values.sum().item())
     assert error <= 4 * found["hessian_trace_se"].item() + 1e-9
@@ -81,11 +81,11 @@ def test_linear_model_with_mse_has_the_closed_form():
 def test_chunks_change_nothing(monkeypatch):
     pack = pack_of([config(MLP), config(MLP, seed=1)], blobs())
     v = torch.randn(2, pack.parameters, dtype=torch.float64)
-    whole = Probe(pack, pack.initial, 0, slice(0, 2))
+    whole = Probe(pack, pack.init(), slice(0, 2))
     expected = whole.curvature.product(v), whole.gradient
     monkeypatch.setattr(probes, "GRAPH_BYTES", 3 * 2 * 9 * probes.graph_bytes(pack))
     monkeypatch.setattr(probes, "EVALUATION_BYTES", 2 * 9 * probes.graph_bytes(pack))
-    parts = Probe(pack, pack.initial, 0, slice(0, 2))
+    parts = Probe(pack, pack.init(), slice(0, 2))
     assert len(parts.curvature._chunks) == 5
     torch.testing.assert_close(parts.curvature.product(v), expected[0], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(parts.gradient, expected[1], rtol=1e-12, atol=1e-12)
@@ -95,7 +95,7 @@ def test_chunks_change_nothing(monkeypatch):
 def test_losses_and_accuracies_are_of_the_whole_sets():
     data, cfg = blobs(), config(MLP, seed=4, noisy={"label": 0.3})
     module, (x, y) = fresh_model(cfg, data), noisy_set(cfg, data)
-    probe = Probe(pack_of([cfg], data), pack_of([cfg], data).initial, 0, slice(0, 1))
+    probe = Probe(pack_of([cfg], data), pack_of([cfg], data).init(), slice(0, 1))
     loss, accuracy = probe.evaluate_train()
     out = module(x)
     assert loss.item() == pytest.approx(F.cross_entropy(out, y).item(), rel=1e-12)
@@ -109,7 +109,7 @@ def test_batch_norm_is_measured_with_the_calibration_batchs_statistics():
     data, model = blobs(), {"name": "mlp", "width": 6, "depth": 1, "batch_norm": True}
     cfg = config(model)
     pack = pack_of([cfg], data)
-    probe = Probe(pack, pack.initial, 0, slice(0, 1))
+    probe = Probe(pack, pack.init(), slice(0, 1))
     module = fresh_model(cfg, data).train()
     for layer in module.modules():
         if isinstance(layer, torch.nn.BatchNorm1d):
@@ -122,11 +122,11 @@ def test_batch_norm_is_measured_with_the_calibration_batchs_statistics():
 
 def test_gradient_equivalents_are_counted_from_what_was_computed():
     pack = pack_of([config(MLP, set_size=20)], blobs())
-    probe = Probe(pack, pack.initial, 0, slice(0, 1))
+    probe = Probe(pack, pack.init(), slice(0, 1))
     probe.evaluate_train()
     assert probe.ge.item() == pytest.approx(40 / 20 / 3)
     _ = probe.gradient
     _ = probe.gradient
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1)
-    found = MONITORS["spectrum"].measure(probe, {**OPTIONS, "tolerance": 1e-3})
+    found = spectrum.measure(probe, {**OPTIONS, "tolerance": 1e-3})
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1 + 2 * found["hessian_products"].item())

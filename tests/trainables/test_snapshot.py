@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from tests.trainables.runs import blobs, config, pack_of
 from trainables import snapshot
-from trainables.train import update
+from trainables.step import update
 
 MLP = {"name": "mlp", "width": 5, "depth": 1}
 ODD = [0.0, -0.0, torch.nan, -torch.nan, torch.inf, -torch.inf, 5e-324, 0.1]

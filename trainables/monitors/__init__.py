@@ -1,27 +1,54 @@
 """The monitors: what can be measured of a run at a step. One file a family.
 
-A monitor is a function ``(probe, options) -> {column: (R,) tensor}`` of a ``probe.Probe``. A value
-of shape (R, k) goes to the table ``spectra`` under that operator's name, with indices 1…k. This
-module knows names, options and columns only, so that planning does not import torch.
+A monitor is a function ``(probe, options) -> {name: value}`` of a ``probe.Probe`` of R runs:
+a tensor (R,) is the column ``name`` of the table ``snapshots``; a tensor (R, k) goes to ``spectra``
+as the operator ``name`` with indices 1…k (NaN: no row); a ``curves.Curve``, or a list of them, to
+``curves`` as the quantity ``name``. What is undefined for a run is NaN, and ``probe.explain`` says
+why. ``declared/`` has names, options, columns and costs only: planning imports no torch.
+
+A user's own monitor is such a function in a module beside the spec, named ``module:function``, with
+the attributes ``columns`` (column -> unit or meaning) and, where wanted, ``options`` (their
+defaults) and ``cost`` (gradient equivalents a snapshot; 0 if not said).
 """
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from trainables.options import Table, fill, flag, number, whole
+from trainables import userfunction
+from trainables.errors import InputError
+from trainables.options import Option, Table, did_you_mean, fill
+
+FAMILIES = tuple(sorted(p.stem for p in (Path(__file__).parent / "declared").glob("[a-z]*.py")))
+COLUMN = re.compile(r"(?!time_|host_|final_|config_)[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a snapshot's cost may depend on: examples of each set, and of a batch."""
+
+    train: int
+    test: int
+    measure: int
+    batch: int
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """A monitor's declaration. ``module`` holds its function ``measure``."""
+    """A monitor's declaration. ``function`` is ``module:function``, one of ours or the user's."""
 
     name: str
-    module: str
-    columns: Mapping[str, str]  # column of snapshots -> unit
+    function: str
+    columns: Mapping[str, str]  # column of snapshots -> unit or meaning
     options: Table
-    typical_ge: float  # gradient equivalents of one snapshot, beside the shared gradient
+    cost: Callable[[Mapping[str, Any], Sizes], float]  # GE a snapshot, beside the losses
+    spectra: Mapping[str, str] = field(default_factory=dict)  # operator -> meaning
+    curves: Mapping[str, str] = field(default_factory=dict)  # quantity -> meaning
+    base_dir: Path | None = None  # where a user's module is looked for
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""
@@ -29,33 +56,62 @@ class Monitor:
                     subject=f"monitor {self.name}")
 
     def measure(self, probe: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The columns of this snapshot for the probe's runs."""
-        return importlib.import_module(self.module).measure(probe, options)
+        """What it finds for the probe's runs."""
+        if self.base_dir is not None:
+            return userfunction.find(self.function, self.base_dir, key="measure.monitors")(
+                probe, options)
+        module, _, function = self.function.partition(":")
+        return getattr(importlib.import_module(module), function)(probe, options)
 
 
-MONITORS: Mapping[str, Monitor] = {
-    m.name: m
-    for m in (
-        Monitor(
-            "spectrum",
-            "trainables.monitors.spectrum",
-            columns={
-                "hessian_lambda_max": "largest algebraic eigenvalue of the Hessian",
-                "hessian_lambda_max_bound": "its error bound; exceeded with probability 1e-3",
-                "hessian_lambda_min": "smallest algebraic eigenvalue, whatever its sign",
-                "hessian_trace": "trace of the Hessian",
-                "hessian_trace_se": "its standard error; 0 where exact",
-                "hessian_products": "Hessian-vector products spent",
-            },
-            options={
-                "k": whole(5, 1, 1000),
-                "lambda_min": flag(True),
-                "trace": flag(True),
-                "tolerance": number(
-                    1e-3, lambda v: 1e-12 <= v < 1, "a number like 1e-3, relative to lambda_max"),
-                "max_products": whole(100, 1, 10_000),
-            },
-            typical_ge=70.0,  # 2 a product: about 27 for the eigenvalues, 8 for the trace
-        ),
-    )
-}
+@cache
+def _declared(name: str) -> Monitor:
+    return importlib.import_module(f"trainables.monitors.declared.{name}").MONITOR
+
+
+def find(name: Any, base_dir: Path) -> Monitor:
+    """The monitor of that name, one of ours or a user's; InputError if there is none."""
+    if isinstance(name, str) and name in FAMILIES:
+        return _declared(name)
+    if not isinstance(name, str) or ":" not in name:
+        raise InputError(f"unknown monitor {name!r}", key="measure.monitors",
+                         fix=did_you_mean(name, FAMILIES, "monitors")
+                         + "; or module:function, your own")
+    return _users(name, base_dir)
+
+
+def _users(name: str, base_dir: Path) -> Monitor:
+    function = userfunction.find(name, base_dir, key="measure.monitors")
+    columns = getattr(function, "columns", None)
+    if not isinstance(columns, Mapping) or not columns or not all(
+            isinstance(v, str) for v in columns.values()):
+        short = name.partition(":")[2]
+        raise InputError(f"{name} does not say which columns it measures", key="measure.monitors",
+                         fix=f'write after it: {short}.columns = {{"my_column": "its unit"}}')
+    for column in columns:
+        if not isinstance(column, str) or not COLUMN.fullmatch(column):
+            raise InputError(f"{name} declares the column {column!r}", key="measure.monitors",
+                             fix="use a-z, 0-9 and _, without the prefixes time_, host_, final_ "
+                                 "and config_")
+    table = {n: _alike(v) for n, v in getattr(function, "options", {}).items()}
+    cost = float(getattr(function, "cost", 0.0))
+    return Monitor(name, name, dict(columns), table, lambda *_: cost, base_dir=base_dir)
+
+
+def _alike(default: Any) -> Option:
+    """An option that takes what its default is like: numbers for a number, text for text."""
+    kind = type(default)
+    if kind in (int, float):
+        def accepts(value: Any) -> bool:
+            return isinstance(value, int | kind) and not isinstance(value, bool)
+    else:
+        def accepts(value: Any) -> bool:
+            return isinstance(value, kind)
+    return Option(default, accepts, f"a value like {default!r}", kind)
+
+
+def snapshot_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
+                  base_dir: Path) -> float:
+    """Declared gradient equivalents of one snapshot: losses, gradient and all monitors."""
+    losses = (sizes.train + sizes.test) / sizes.measure / 3
+    return 1 + losses + sum(find(name, base_dir).cost(o, sizes) for name, o in chosen)

@@ -1,0 +1,1 @@
+"""What each monitor measures and costs, without its mathematics. One file a family."""

@@ -1,0 +1,51 @@
+"""One update of a pack, and the judgement that ends a run whose loss is out of bounds."""
+
+import torch
+from torch import Tensor
+
+from trainables import sgd, streams
+from trainables.outcomes import Outcome
+from trainables.pack import Pack, PackState
+from trainables.products import unflatten
+from trainables.schedules import lr_factor
+
+
+def update(pack: Pack, state: PackState) -> None:
+    """One SGD step of every run that is alive; runs whose loss is out of bounds end here."""
+    step = state.step
+    epoch, batch = divmod(step, pack.steps_per_epoch)
+    x, y = pack.batch(pack.epoch(epoch)[:, batch])
+    alive = state.alive
+    losses, grads = pack.engine.gradients(
+        pack.trainer, state.params, pack.dropout_keys(step), x, y, pack.train["loss"], alive)
+    sound = judge(state, alive, losses, pack.train["max_loss"])
+    if pack.has_gradient_noise:
+        grads = _perturbed(pack, grads, step)
+    factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
+    sgd.update_(
+        state.params, state.velocity, grads, rate=pack.lr * factor * (alive & sound),
+        momentum=pack.momentum, weight_decay=pack.weight_decay if pack.has_decay else None,
+        nesterov=pack.train["nesterov"])
+    state.step += 1
+
+
+def judge(state: PackState, alive: Tensor, losses: Tensor, bound: float) -> Tensor:
+    """Ends the runs ``alive`` whose loss is out of bounds at this step; (R,) whose is not."""
+    sound = losses <= bound  # False for NaN
+    end_runs(state, alive & ~sound & losses.isfinite(), Outcome.TOO_LARGE, state.step, losses)
+    end_runs(state, alive & ~losses.isfinite(), Outcome.NON_FINITE, state.step, losses)
+    return sound
+
+
+def end_runs(state: PackState, which: Tensor, outcome: Outcome, step: int, losses: Tensor) -> None:
+    """Notes how, when and at which loss the runs ``which`` (R,) ended."""
+    state.outcome = torch.where(which, outcome.code, state.outcome)
+    state.end_step = torch.where(which, step, state.end_step)
+    state.end_loss = torch.where(which, losses.double(), state.end_loss)
+
+
+def _perturbed(pack: Pack, grads: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    like = next(iter(grads.values()))
+    drawn = unflatten(streams.normal(
+        pack.seeds, "gradient_noise", step, (pack.parameters,), like), grads)
+    return {n: g + sgd.column(pack.gradient_noise, g) * drawn[n] for n, g in grads.items()}
