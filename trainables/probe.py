@@ -7,16 +7,16 @@ from torch import Tensor
 
 from trainables import streams
 from trainables.ahead import Ahead
+from trainables.costs import GE_FORWARD, GE_GRADIENT
+from trainables.eigen import hessian_eigenpairs
 from trainables.gradients import Minibatches, minibatch_gradients
+from trainables.lanczos import Eigenpairs
 from trainables.losses import per_example
 from trainables.pack import Pack, PackState
 from trainables.products import Curvature, flatten
 
 Tensors = dict[str, Tensor]
 
-# Gradient equivalents: a gradient is a forward and two backward-sized passes; a product on a
-# retained graph runs backward through both.
-GE_FORWARD, GE_GRADIENT, GE_PRODUCT = 1 / 3, 1.0, 2.0
 # Bytes that the graphs of one block may take, and its most runs: constants, since blocks are part
 # of the numerics. More runs a block gain nothing on a CPU once its kernels are busy (measured at
 # 1,500 examples: equal cost a run from 4 runs on), and whole blocks of ended runs are skipped.
@@ -185,6 +185,14 @@ class Probe:
             x, y = self.pack.batch(index, self.runs)
             shared = False
         return per_example(self.pack.train["loss"], self._outputs(params, x, shared=shared), y)
+
+    @cached_property
+    def eigenpairs(self) -> Eigenpairs:
+        """The top eigenpairs of the Hessian: as many as the sweep's most demanding monitor asks.
+
+        Its tolerance and limits are the options of the monitor ``spectrum``, or their defaults.
+        """
+        return hessian_eigenpairs(self)
 
     @cached_property
     def updates(self) -> Tensor:

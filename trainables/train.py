@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.costs import GE_FORWARD
 from trainables.measure import snapshot_rows
 from trainables.outcomes import BY_CODE, Outcome
 from trainables.pack import Pack, PackState
-from trainables.probe import GE_FORWARD, Probe, blocks
+from trainables.probe import Probe, blocks
 from trainables.step import end_runs, judge, update
 
 Row = dict[str, Any]

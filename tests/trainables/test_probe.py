@@ -10,7 +10,8 @@ from trainables.monitors import spectrum
 from trainables.probe import Probe, blocks
 
 MLP = {"name": "mlp", "width": 7, "depth": 2, "activation": "tanh"}
-OPTIONS = {"k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-9, "max_products": 400}
+MONITORS = [("spectrum", {"k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-9, "max_products": 400})]
+OPTIONS = MONITORS[0][1]
 
 
 def dense_hessian(cfg, data, index):
@@ -47,7 +48,7 @@ CASES = [
 @pytest.mark.parametrize(("why", "model", "options"), CASES, ids=[c[0] for c in CASES])
 def test_spectrum_gradient_and_trace_are_the_dense_ones(why, model, options, engine):
     data = blobs(shape=(1, 8, 8), train=24) if model["name"] == "simple_cnn" else blobs()
-    configs = [config(model, seed=s, **options) for s in range(2)]
+    configs = [config(model, seed=s, monitors=MONITORS, **options) for s in range(2)]
     pack = pack_of(configs, data, engine=engine)
     for block in blocks(pack):
         probe = Probe(pack, pack.init(), block)
@@ -68,7 +69,7 @@ def test_spectrum_gradient_and_trace_are_the_dense_ones(why, model, options, eng
 def test_linear_model_with_mse_has_the_closed_form():
     """H = (1/n) Σ x̃ x̃ᵀ ⊗ I_C with x̃ = (x, 1), whatever the weights."""
     data = blobs()
-    pack = pack_of([config({"name": "linear"}, loss="mse")], data)
+    pack = pack_of([config({"name": "linear"}, loss="mse", monitors=MONITORS)], data)
     x = torch.tensor(data.x_train, dtype=torch.float64)
     x = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
     values = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)
@@ -121,12 +122,13 @@ def test_batch_norm_is_measured_with_the_calibration_batchs_statistics():
 
 
 def test_gradient_equivalents_are_counted_from_what_was_computed():
-    pack = pack_of([config(MLP, set_size=20)], blobs())
+    options = {**OPTIONS, "tolerance": 1e-3}
+    pack = pack_of([config(MLP, set_size=20, monitors=[("spectrum", options)])], blobs())
     probe = Probe(pack, pack.init(), slice(0, 1))
     probe.evaluate_train()
     assert probe.ge.item() == pytest.approx(40 / 20 / 3)
     _ = probe.gradient
     _ = probe.gradient
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1)
-    found = spectrum.measure(probe, {**OPTIONS, "tolerance": 1e-3})
+    found = spectrum.measure(probe, options)
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1 + 2 * found["hessian_products"].item())

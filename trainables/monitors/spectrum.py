@@ -6,14 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.lanczos import extreme_eigenpairs
-from trainables.probe import GE_PRODUCT, Probe
+from trainables.costs import GE_PRODUCT
+from trainables.probe import Probe
 from trainables.trace import deflated_trace
 
-START_VECTORS, TRACE_PROBES = 2, 8
-# The lower end of the spectrum is dense: there a tighter bound costs more products than all the
-# other values together, and what is asked of lambda_min is its sign and size beside lambda_max.
-LOOSER_BELOW = 10
+TRACE_PROBES = 8
 
 
 def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -25,15 +22,10 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     complement: unbiased. Products run
     in the pack's precision, the small algebra in float64. Cost: 2 GE a product.
     """
-    curvature = probe.curvature
-    pairs = extreme_eigenpairs(
-        curvature.product, probe.normals("spectrum", START_VECTORS), k=options["k"],
-        smallest=options["lambda_min"], tolerance=options["tolerance"],
-        max_products=options["max_products"],
-        smallest_tolerance=min(0.5, LOOSER_BELOW * options["tolerance"]))
+    pairs = probe.eigenpairs
     spent = pairs.products.double()
     columns = {
-        "hessian": pairs.values,
+        "hessian": pairs.values[:, :options["k"]],
         "hessian_lambda_max": pairs.values[:, 0],
         "hessian_lambda_max_bound": pairs.bounds[:, 0],
     }
@@ -42,8 +34,9 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     if options["trace"]:
         signs = probe.signs("trace", TRACE_PROBES)
         columns["hessian_trace"], columns["hessian_trace_se"] = deflated_trace(
-            curvature.product, pairs.basis, pairs.ritz.sum(1), signs)
-        spent = spent + torch.where(columns["hessian_trace_se"] == 0, 0, TRACE_PROBES).to(spent)
+            probe.curvature.product, pairs.basis, pairs.ritz.sum(1), signs)
+        probes = torch.where(columns["hessian_trace_se"] == 0, 0, TRACE_PROBES).to(spent)
+        probe.spend(GE_PRODUCT * probes.cpu())
+        spent = spent + probes
     columns["hessian_products"] = spent
-    probe.spend(GE_PRODUCT * spent.cpu())
     return columns
