@@ -10,7 +10,8 @@ from trainables.monitors import spectrum
 from trainables.probe import Probe, blocks
 
 MLP = {"name": "mlp", "width": 7, "depth": 2, "activation": "tanh"}
-MONITORS = [("spectrum", {"k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-9, "max_products": 400})]
+MONITORS = [("spectrum", {"k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-9,
+                          "max_products": 400})]
 OPTIONS = MONITORS[0][1]
 
 
