@@ -98,6 +98,8 @@ class Pack:
         rank, redrawn = map(torch.as_tensor, noise.label_noise(data.y_train, data.classes, seed))
         victims = self._victims(rank, "label")
         self.labels = torch.where(victims, redrawn, clean).to(self.device)  # (R, N)
+        self.clean_labels = clean.to(self.device)  # (N,)
+        self.label_victims = victims.to(self.device)  # (R, N) bool, a label redrawn alike too
         self.noisy_inputs, self.noise = None, None
         if any(c["noise"]["input"] > 0 for c in self.configs):
             rank, drawn = noise.input_noise(data.x_train, seed)
