@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainables import sgd, streams
+from trainables import path, sgd, streams
 from trainables.outcomes import Outcome
 from trainables.pack import Pack, PackState
 from trainables.products import unflatten
@@ -22,10 +22,12 @@ def update(pack: Pack, state: PackState) -> None:
     if pack.has_gradient_noise:
         grads = _perturbed(pack, grads, step)
     factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
+    before = path.places(pack, state)
     sgd.update_(
         state.params, state.velocity, grads, rate=pack.lr * factor * (alive & sound),
         momentum=pack.momentum, weight_decay=pack.weight_decay if pack.has_decay else None,
         nesterov=pack.train["nesterov"])
+    path.extend(state, before)
     state.step += 1
 
 
