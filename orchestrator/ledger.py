@@ -4,6 +4,9 @@ At border k a pack's state, with the rows of segment k in it, is created only if
 rows are published from the state's bytes as ``tables/<table>/<pack_id>-<k>.parquet``, ``runs``
 last. Whoever comes after a crash finds the newest state, publishes it, and goes on from it. So a
 part has one content for ever, and any reader sees each row exactly once at every moment.
+
+A probe is committed likewise, whole: its record and rows as ``probes/<probe_id>.commit``, published
+as ``tables/curves/<probe_id>-0.parquet``, then ``probes/<probe_id>.json``, by which it has ended.
 """
 
 import io
@@ -50,17 +53,23 @@ class Ledger:
 
     def ended_runs(self) -> set[str]:
         """The ids of the runs whose final row is published."""
-        ended: set[str] = set()
+        return {row["run_id"] for row in self._final_rows(["run_id"])}
+
+    def outcomes(self) -> dict[str, tuple[str, int]]:
+        """run_id -> (status, steps) of the runs whose final row is published."""
+        return {row["run_id"]: (row["status"], row["steps"])
+                for row in self._final_rows(["run_id", "status", "steps"])}
+
+    def _final_rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         for name in self.store.names("tables/runs"):
             if name != SCHEMA_PART:
                 content = self.store.read(f"tables/runs/{name}")
                 try:
-                    part = pq.read_table(io.BytesIO(content), columns=["run_id"])
+                    part = pq.read_table(io.BytesIO(content), columns=columns)
                 except (OSError, pa.ArrowException) as error:
                     where = self.store.root / "tables/runs" / name
                     raise UserError(_damaged_part(where)) from error
-                ended |= set(part.column("run_id").to_pylist())
-        return ended
+                yield from part.to_pylist()
 
     def ended_packs(self) -> set[str]:
         """The packs whose last segment is published."""
@@ -118,6 +127,43 @@ class Ledger:
             self.store.delete(_state_path(pack_id, k))
         return None
 
+    # a probe
+
+    def ended_probes(self) -> set[str]:
+        """The probes whose record is published, with their rows where they have some."""
+        parts = set(self.store.names("tables/curves"))
+        ended = set()
+        for name in self.store.names("probes"):
+            if name.endswith(".json"):
+                record = json.loads(self.store.read(f"probes/{name}") or b"{}")
+                if not record.get("rows") or f"{name[:-5]}-0.parquet" in parts:
+                    ended.add(name[:-5])
+        return ended
+
+    def committed_probe(self, probe_id: str) -> Commit | None:
+        """A probe's commit that was left unpublished; a damaged one is dropped."""
+        commit = self._load(_probe_path(probe_id))
+        if commit is None:
+            self.store.delete(_probe_path(probe_id))
+        return commit
+
+    def commit_probe(self, record: Mapping[str, Any], rows: Sequence[Mapping]) -> None:
+        """Commits and publishes a probe; adopts what another writer committed first."""
+        parts = {"curves": _parquet(pa.Table.from_pylist(list(rows), self.schema("curves")))}
+        mine = Commit({**record, "rows": len(rows)}, b"", parts if rows else {})
+        path = _probe_path(record["probe_id"])
+        self.publish_probe(mine if self.store.create(path, encode(mine))
+                           else self._load(path) or mine)
+
+    def publish_probe(self, commit: Commit) -> None:
+        """Makes a probe's rows visible, then its record."""
+        probe_id = commit.facts["probe_id"]
+        for table, part in commit.parts.items():
+            self.store.create(f"tables/{table}/{probe_id}-0.parquet", part)
+        record = json.dumps(dict(commit.facts), indent=1, sort_keys=True).encode() + b"\n"
+        self.store.create(f"probes/{probe_id}.json", record)
+        self.store.delete(_probe_path(probe_id))
+
     def _segments(self, pack_id: str) -> list[int]:
         names = self.store.names(f"packs/{pack_id}")
         return [int(n[6:-4]) for n in names if n.startswith("state-") and n[6:-4].isdigit()]
@@ -132,6 +178,10 @@ class Ledger:
 
 def _state_path(pack_id: str, segment: int) -> str:
     return f"packs/{pack_id}/state-{segment}.bin"
+
+
+def _probe_path(probe_id: str) -> str:
+    return f"probes/{probe_id}.commit"
 
 
 def _parquet(table: pa.Table) -> bytes:

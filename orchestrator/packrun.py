@@ -141,7 +141,12 @@ def _provenance(order: Mapping[str, Any], pack_id: str, device: Any) -> dict[str
     return {"name": order["name"], "pack_id": pack_id, "threads": torch.get_num_threads(),
             "device_kind": device_kind(device), "numerics": NUMERICS,
             "torch_version": torch.__version__, "sgdscope_version": __version__,
-            "host_name": socket.gethostname() or os.uname().nodename}
+            "host_name": host_name()}
+
+
+def host_name() -> str:
+    """This machine's name."""
+    return socket.gethostname() or os.uname().nodename
 
 
 def _with_config(pack: Any, rows: list[dict], shared: Mapping[str, Any]) -> list[dict]:

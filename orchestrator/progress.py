@@ -4,7 +4,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
+
+from analysis.labels import count
 
 PLAIN_EVERY_S = 5.0
 
@@ -29,13 +31,18 @@ class Progress:
     weights: Sequence[float]
     out: TextIO = field(default_factory=lambda: sys.stderr)
     failures: dict[str, str] = field(default_factory=dict)
+    noun: ClassVar[str] = "pack"
 
     def __post_init__(self) -> None:
-        self._packs = {o["pack"]["pack_id"]: PackFacts(w, len(o["pack"]["members"]))
-                       for o, w in zip(self.orders, self.weights, strict=True)}
+        self._packs = {i: PackFacts(w, runs) for (i, runs), w in zip(
+            map(self._sized, self.orders), self.weights, strict=True)}
         self._start = self._said = time.monotonic()
         self._first: tuple[float, float] | None = None
         self._live = _live() if self.out.isatty() else None
+
+    def _sized(self, order: Mapping[str, Any]) -> tuple[str, int]:
+        """The order's id, and how many runs it holds."""
+        return order["pack"]["pack_id"], len(order["pack"]["members"])
 
     # what is told
 
@@ -61,15 +68,17 @@ class Progress:
 
     def line(self) -> str:
         """Packs and runs that are over, how far the rest is, and how long it will take."""
+        eta = self._eta()
+        return (f"{self.fraction:4.0%}  {self._counts()}  {clock(time.monotonic() - self._start)}"
+                + (f"  ETA {clock(eta)}" if eta is not None and self.fraction < 1 else "")
+                + (f"  {count(len(self.failures), self.noun)} failed" if self.failures else ""))
+
+    def _counts(self) -> str:
         packs = self._packs.values()
         finished, diverged = (sum(getattr(p, n) for p in packs) for n in ("finished", "diverged"))
-        text = (f"{self.fraction:4.0%}  runs {finished + diverged}/{sum(p.runs for p in packs)}"
+        return (f"runs {finished + diverged}/{sum(p.runs for p in packs)}"
                 f" ({finished} finished, {diverged} diverged)"
-                f"  packs {sum(p.over for p in packs)}/{len(self._packs)}"
-                f"  {clock(time.monotonic() - self._start)}")
-        eta = self._eta()
-        return text + (f"  ETA {clock(eta)}" if eta is not None and self.fraction < 1 else "") + (
-            f"  {len(self.failures)} packs failed" if self.failures else "")
+                f"  packs {sum(p.over for p in packs)}/{len(packs)}")
 
     @property
     def fraction(self) -> float:
@@ -92,6 +101,18 @@ class Progress:
             self._said = time.monotonic()
             self.out.write(self.line() + "\n")
             self.out.flush()
+
+
+class ProbeProgress(Progress):
+    """The same of probes, each of which counts by its cost."""
+
+    noun = "probe"
+
+    def _sized(self, order: Mapping[str, Any]) -> tuple[str, int]:
+        return order["probe"]["probe_id"], 0
+
+    def _counts(self) -> str:
+        return f"probes {sum(p.over for p in self._packs.values())}/{len(self._packs)}"
 
 
 def _live() -> Any:

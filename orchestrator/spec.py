@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import sections, strictyaml
+from orchestrator import probes, sections, strictyaml
 from orchestrator.errors import Problem, UserError, gather
 from orchestrator.places import Places, override
 from orchestrator.presets import find_preset, list_presets
@@ -36,6 +36,7 @@ class Spec:
     save: Save
     compute: Compute
     claims: tuple[str, ...]
+    probes: tuple[probes.ProbeSpec, ...]
     base_dir: Path
     text: str
     source: str
@@ -49,7 +50,7 @@ class Spec:
             "train": {**self.train, **{f"{k}_noise": v for k, v in self.noise.items()}},
             **{n: dataclasses.asdict(getattr(self, n))
                for n in ("sweep", "measure", "save", "compute")},
-            "claims": self.claims,
+            "claims": self.claims, "probes": [p.tree() for p in self.probes],
         }
         return json.loads(json.dumps(tree, allow_nan=False))
 
@@ -120,16 +121,18 @@ class _Reader:
             "model": sections.rounded(self._section("model", models.resolve)),
             "measure": self._section(
                 "measure", partial(sections.measure, base_dir=origin["base_dir"]), default={}),
-            "save": self._section("save", sections.save, default={}),
             "compute": self._section("compute", sections.compute, default={}),
             "claims": self._section("claims", sections.claims, default=[], kind=list),
+            "probes": self._section("probes", probes.section, default=[], kind=list) or (),
         }
+        found["save"] = self._section("save", partial(probes.save, chosen=found["probes"]),
+                                      default={})
         trained = self._section("train", sections.train)
         train, noise = trained or sections.train({})
         sweep = self._section("sweep", sections.sweep, default={}) or Sweep()
         spec = Spec(**found, train=train, noise=noise, sweep=sweep, places=self._places, **origin)
         told = [self._places.problem(e) for e in self._told]
-        problems = [*self._failed, *told, *self._sweep_problems(spec)]
+        problems = [*self._failed, *told, *self._sweep_problems(spec), *probes.check(spec)]
         if problems:
             raise UserError(*problems)
         return spec

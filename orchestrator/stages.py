@@ -1,0 +1,91 @@
+"""The stages of a sweep: first its packs, then the probes of the runs that these finished."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from orchestrator import costs, packrun, proberun
+from orchestrator.ledger import Ledger
+from orchestrator.planner import Plan
+from orchestrator.probeplan import hopeless, unmet
+from orchestrator.progress import ProbeProgress, Progress
+from orchestrator.store import LocalStore
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Orders that may be worked off in any order and at once; the id of each; who is told."""
+
+    orders: Sequence[Mapping[str, Any]]
+    ids: Sequence[str]
+    listener: Any
+
+
+@dataclass
+class Stages:
+    """Hands out a plan's stages one after the other, and keeps what failed in each.
+
+    ``failures``: pack_id -> traceback. ``probe_failures``: probe_id -> traceback. ``skipped``:
+    probe_id -> why a probe was not made, in words.
+    """
+
+    plan: Plan
+    folder: Path
+    out: TextIO
+    failures: Mapping[str, str] = field(default_factory=dict)
+    probe_failures: Mapping[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def all(self) -> Iterator[Stage]:
+        """The packs, then the probes."""
+        yield from self.packs()
+        yield from self.probes()
+
+    def packs(self) -> Iterator[Stage]:
+        """The packs, longest first; none where there is nothing to train."""
+        if not self.plan.packs:
+            return
+        packs = sorted(self.plan.packs, key=costs.weight, reverse=True)
+        orders = [packrun.order(p, self.plan.spec, self.folder) for p in packs]
+        progress = Progress(orders, [costs.weight(p) for p in packs], self.out)
+        yield from self._stage(orders, [p.pack_id for p in packs], progress, "packs/{}/error.txt")
+        self.failures = progress.failures
+
+    def probes(self) -> Iterator[Stage]:
+        """The probes whose runs have ended by now; none where there are none."""
+        orders = self._ready()
+        if not orders:
+            return
+        ids = [o["probe"]["probe_id"] for o in orders]
+        cost = {p.probe_id: p.cost for p in self.plan.probes}
+        progress = ProbeProgress(orders, [max(cost[i], 1.0) for i in ids], self.out)
+        yield from self._stage(orders, ids, progress, "probes/{}.error.txt")
+        self.probe_failures = progress.failures
+
+    def _ready(self) -> list[dict[str, Any]]:
+        """The orders of the probes that can be made, dearest first; the others are ``skipped``."""
+        orders, outcomes = [], Ledger(LocalStore(self.folder)).outcomes()
+        for probe in sorted(self.plan.probes, key=lambda p: p.cost, reverse=True):
+            step = max((outcomes.get(r.run_id, ("", 0))[1] for r in probe.runs), default=0)
+            order = proberun.order(probe, self.plan.spec, self.folder, step)
+            never, not_yet = hopeless(probe, outcomes), unmet(probe, outcomes)
+            if never:
+                proberun.skip(order, never)
+            if never or not_yet:
+                self.skipped[probe.probe_id] = f"{probe.kind}: {never or not_yet}"
+            else:
+                orders.append(order)
+        return orders
+
+    def _stage(self, orders: Sequence[Mapping[str, Any]], ids: Sequence[str], progress: Progress,
+               log: str) -> Iterator[Stage]:
+        store = LocalStore(self.folder)
+        for one in ids:
+            store.delete(log.format(one))
+        try:
+            yield Stage(orders, ids, progress)
+        finally:
+            progress.close()
+        for one, reason in progress.failures.items():
+            store.replace(log.format(one), reason.encode())
