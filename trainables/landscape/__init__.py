@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from trainables.curves import Curve
     from trainables.datasets import Dataset
 
+# Points a side of the grids on the triangles of a connector's centre.
+CENTRE_ORDER = 5
 ARITIES = {"none": (0, 0), "one": (1, 1), "two": (2, 2), "several": (2, 16)}
 
 
@@ -108,14 +110,17 @@ def _evaluations(points: float, sizes: Sizes) -> float:
 
 
 def _interpolation_cost(o: Mapping[str, Any], sizes: Sizes, runs: int) -> float:  # noqa: ARG001
-    return _evaluations(o["points"], sizes)
+    return _evaluations(o["points"], sizes) + 40 / 3
 
 
 def _connector_cost(o: Mapping[str, Any], sizes: Sizes, runs: int) -> float:
     pairs = runs * (runs - 1) // 2
     share = min(1.0, (o["batch_size"] or sizes.train) / sizes.train)
     curves = pairs + (1 if runs > 2 else 0)
-    points = 2 * o["points"] * pairs + (4 * o["points"] if runs > 2 else 0)
+    grid = (CENTRE_ORDER + 1) * (CENTRE_ORDER + 2) // 2
+    points = 2 * o["points"] * pairs
+    if runs > 2:
+        points += 2 * (1 + pairs * (o["bends"] + 1) * grid)
     return curves * o["steps"] * o["positions"] * share + _evaluations(points, sizes)
 
 
@@ -211,7 +216,7 @@ PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in (
         _first_epoch_cost, weights=False),
     ProbeKind(
         "wedge", "trainables.landscape.wedge:probe",
-        {"dimension": whole(100, 2, 5000), "wedge": _wholes(20, 50, 80), "wedges": whole(1, 1, 100),
+        {"dimension": whole(100, 2, 500), "wedge": _wholes(20, 50, 80), "wedges": whole(1, 1, 100),
          "draws": whole(10, 1, 10_000), "steps": whole(300, 1, 100_000),
          "tolerance": _positive(0.01, 1.0)},
         "none",
