@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.packing import PackPlan, group_key
 from orchestrator.planner import Plan
+from trainables.epochs import calendar
 from trainables.schedules import measuring_steps, total_steps
 
 ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 40}
@@ -40,14 +40,9 @@ def weight(pack: PackPlan) -> float:
 def lengths(pack: PackPlan) -> tuple[int, int]:
     """(steps, snapshots) of a pack; the bound of ``until`` counts as its length."""
     config = pack.members[0].config
-    per_epoch = steps_per_epoch(config)
-    steps = total_steps(config["train"], per_epoch)
-    return steps, len(measuring_steps(config["measure"]["when"], per_epoch, steps))
-
-
-def steps_per_epoch(config: Mapping[str, Any]) -> int:
-    """⌊N/S⌋."""
-    return config["data"]["train_size"] // config["train"]["batch_size"]
+    days = calendar(config["data"]["train_size"], config["train"])
+    steps = total_steps(config["train"], days)
+    return steps, len(measuring_steps(config["measure"]["when"], days, steps))
 
 
 def disk_bytes(plan: Plan) -> int:

@@ -45,7 +45,7 @@ def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, lis
         for r in inside:
             i, run_id = r - block.start, pack.members[r].run_id
             columns = {n: probe.known(n, i, float(v[i])) for n, v in found.columns.items()}
-            row = {"run_id": run_id, "step": state.step, "epoch": state.step / pack.steps_per_epoch,
+            row = {"run_id": run_id, "step": state.step, "epoch": pack.calendar.epoch(state.step),
                    "lr": _rate(pack, state.step, r), "measure_size": len(pack.measure_set),
                    "measure_ge": float(probe.ge[i]), "measure_notes": probe.notes(i),
                    "time_measure_s": each, **columns}
@@ -92,7 +92,7 @@ def _measure_block(probe: Probe) -> _Found:
 
 
 def _rate(pack: Pack, step: int, r: int) -> float:
-    factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
+    factor = lr_factor(pack.train["lr_schedule"], step, pack.calendar, pack.steps)
     return float(pack.configs[r]["train"]["lr"]) * factor
 
 

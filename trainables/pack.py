@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables import layers, models, noise
+from trainables import adam, layers, models, noise, optimizers
 from trainables.datasets import Dataset
 from trainables.engines import ENGINES, Engine
+from trainables.epochs import calendar
 from trainables.outcomes import Outcome
 from trainables.sampling import epoch_indices
 from trainables.schedules import measuring_steps, total_steps
@@ -38,7 +39,7 @@ class PackState:
 
     step: int
     params: Tensors                 # name -> (R, …)
-    velocity: Tensors | None        # name -> (R, …); None without momentum
+    velocity: Tensors | None        # name -> (R, …); None without momentum. Adam: first moment
     outcome: Tensor                 # (R,) int64, codes of outcomes.Outcome
     end_step: Tensor                # (R,) int64, the step at which the run ended
     end_loss: Tensor                # (R,) float64, the loss that ended it
@@ -46,6 +47,7 @@ class PackState:
     observed: int = -1              # the last step whose measuring is done
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "measure": 0.0})
     final: dict[str, dict[str, float]] = field(default_factory=dict)  # run_id -> last snapshot
+    second: Tensors | None = None   # name -> (R, …); Adam's second moment, not corrected
     memory: Tensors = field(default_factory=dict)  # (R, …): kept by monitors for the next snapshot
 
     @property
@@ -55,9 +57,9 @@ class PackState:
 
     def copy(self) -> "PackState":
         """A state whose parameters and optimiser may be changed without touching this one's."""
-        cloned = {f: {n: t.clone() for n, t in tensors.items()}
-                  for f in ("params", "velocity") if (tensors := getattr(self, f)) is not None}
-        return replace(self, **cloned)
+        changed = {f: getattr(self, f) for f in ("params", "velocity", "second")}
+        return replace(self, **{f: {n: t.clone() for n, t in tensors.items()}
+                                for f, tensors in changed.items() if tensors is not None})
 
 
 class Pack:
@@ -82,10 +84,11 @@ class Pack:
         self._place_data(data, first["data"]["seed"])
         self._place_rates()
         self.batch_size = first["train"]["batch_size"]
-        self.steps_per_epoch = self.train_size // self.batch_size
-        self.steps = total_steps(self.train, self.steps_per_epoch)
+        self.steps_per_epoch = self.train_size // self.batch_size  # where S is constant
+        self.calendar = calendar(self.train_size, self.train)
+        self.steps = total_steps(self.train, self.calendar)
         self.measuring = frozenset(
-            measuring_steps(self.measure["when"], self.steps_per_epoch, self.steps))
+            measuring_steps(self.measure["when"], self.calendar, self.steps))
         self._place_model(first["model"], tuple(data.x_train.shape[1:]), base_dir)
         self._epoch: tuple[int, Tensor] = (-1, self.labels)
 
@@ -128,6 +131,7 @@ class Pack:
         self.has_momentum = bool(self.momentum.any())
         self.has_decay = bool(self.weight_decay.any())
         self.has_gradient_noise = bool(self.gradient_noise.any())
+        self.optimizer = optimizers.place(self.configs, self.device)
 
     def _place_model(self, model: Mapping, shape: tuple[int, ...], base_dir: Path) -> None:
         built = {s: _initialised(model, s, shape, self.classes, base_dir).to(
@@ -153,19 +157,27 @@ class Pack:
         outcome = torch.full((r,), Outcome.RUNNING.code)
         outcome[real:] = Outcome.FINISHED.code
         params = {n: p.clone() for n, p in self.initial.items()}
-        velocity = {n: torch.zeros_like(p) for n, p in params.items()}
+        moment = lambda: {n: torch.zeros_like(p) for n, p in params.items()}  # noqa: E731
+        is_adam = self.optimizer.adam is not None
         zeros = torch.zeros(r, dtype=torch.float64)
         return PackState(
-            step=0, params=params, velocity=velocity if self.has_momentum else None,
-            outcome=outcome.to(self.device),
+            step=0, params=params, velocity=moment() if self.has_momentum or is_adam else None,
+            second=moment() if is_adam else None, outcome=outcome.to(self.device),
             end_step=torch.zeros(r, dtype=torch.int64, device=self.device),
             end_loss=zeros.to(self.device), measure_ge=zeros.clone())
+
+    def preconditioner(self, state: PackState) -> Tensors | None:
+        """Adam's P at the state's step, name -> (R, …) (see ``adam``); else None."""
+        if self.optimizer.adam is None:
+            return None
+        return adam.preconditioner(state.second, self.optimizer.adam, state.step)
 
     def epoch(self, number: int) -> Tensor:
         """(R, ⌊N/S⌋, S) indices of that epoch's minibatches, on the device; the last is kept."""
         if self._epoch[0] != number:
             self._epoch = number, epoch_indices(
-                self.seeds, number, train_size=self.train_size, batch_size=self.batch_size,
+                self.seeds, number, train_size=self.train_size,
+                batch_size=self.calendar.batch_size(number),
                 replacement=self.train["sampling"] == "with_replacement").to(self.device)
         return self._epoch[1]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from trainables.pack import Pack, PackState
 
 _FIELDS = ("outcome", "end_step", "end_loss", "measure_ge")
+_MOMENTS = ("velocity", "second")
 _SCALARS = ("step", "observed", "seconds", "final")
 
 
@@ -33,9 +34,10 @@ def load(content: bytes, pack: Pack) -> PackState:
     memory = {n.removeprefix("memory/"): torch.clone(t).to(pack.device)
               for n, t in tensors.items() if n.startswith("memory/")}
     params = {n: placed[f"params/{n}"] for n in template.params}
-    velocity = template.velocity and {n: placed[f"velocity/{n}"] for n in template.velocity}
+    moments = {f: like and {n: placed[f"{f}/{n}"] for n in like}
+               for f in _MOMENTS for like in [getattr(template, f)]}
     return PackState(
-        params=params, velocity=velocity, memory=memory,
+        params=params, memory=memory, **moments,
         **{f: placed[f] for f in _FIELDS}, **scalars)
 
 
@@ -60,7 +62,7 @@ def _parse(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _tensors(state: PackState) -> dict[str, Tensor]:
     tensors = {f"params/{n}": t for n, t in state.params.items()}
-    tensors |= {f"velocity/{n}": t for n, t in (state.velocity or {}).items()}
+    tensors |= {f"{f}/{n}": t for f in _MOMENTS for n, t in (getattr(state, f) or {}).items()}
     tensors |= {f"memory/{n}": t for n, t in state.memory.items()}
     return tensors | {f: getattr(state, f) for f in _FIELDS}
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainables import path, sgd, streams
+from trainables import optimizers, path, sgd, streams
 from trainables.outcomes import Outcome
 from trainables.pack import Pack, PackState
 from trainables.products import unflatten
@@ -11,9 +11,9 @@ from trainables.schedules import lr_factor
 
 
 def update(pack: Pack, state: PackState) -> None:
-    """One SGD step of every run that is alive; runs whose loss is out of bounds end here."""
+    """One step of every run that is alive; runs whose loss is out of bounds end here."""
     step = state.step
-    epoch, batch = divmod(step, pack.steps_per_epoch)
+    epoch, batch = pack.calendar.locate(step)
     x, y = pack.batch(pack.epoch(epoch)[:, batch])
     alive = state.alive
     losses, grads = pack.engine.gradients(
@@ -21,12 +21,9 @@ def update(pack: Pack, state: PackState) -> None:
     sound = judge(state, alive, losses, pack.train["max_loss"])
     if pack.has_gradient_noise:
         grads = _perturbed(pack, grads, step)
-    factor = lr_factor(pack.train["lr_schedule"], step, pack.steps_per_epoch, pack.steps)
+    factor = lr_factor(pack.train["lr_schedule"], step, pack.calendar, pack.steps)
     before = path.places(pack, state)
-    sgd.update_(
-        state.params, state.velocity, grads, rate=pack.lr * factor * (alive & sound),
-        momentum=pack.momentum, weight_decay=pack.weight_decay if pack.has_decay else None,
-        nesterov=pack.train["nesterov"])
+    optimizers.advance(pack, state, grads, pack.lr * factor * (alive & sound))
     path.extend(state, before)
     state.step += 1
 

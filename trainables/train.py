@@ -85,7 +85,7 @@ def progress(pack: Pack, state: PackState) -> Progress:
 def _next_event(pack: Pack, step: int, borders: Sequence[int]) -> int:
     due = [s for s in (*pack.measuring, *borders, pack.steps) if s > step]
     if pack.train.get("until"):
-        due.append((step // pack.steps_per_epoch + 1) * pack.steps_per_epoch)
+        due.append(pack.calendar.start(pack.calendar.locate(step)[0] + 1))
     return min(due)
 
 
@@ -115,7 +115,7 @@ def _observe(pack: Pack, state: PackState) -> dict[str, list[Row]]:
 
 def _reached(pack: Pack, state: PackState) -> Tensor:
     until = pack.train.get("until")
-    if not until or state.step == 0 or state.step % pack.steps_per_epoch:
+    if not until or state.step == 0 or pack.calendar.locate(state.step)[1]:
         return torch.zeros_like(state.alive)
     _, accuracy = _evaluate_train(pack, state)
     state.measure_ge += GE_FORWARD * pack.train_size / len(pack.measure_set) * state.alive.cpu()
@@ -145,7 +145,7 @@ def _evaluate_train(pack: Pack, state: PackState) -> tuple[Tensor, Tensor]:
 def _final_row(pack: Pack, state: PackState, r: int) -> Row:
     outcome = BY_CODE[int(state.outcome[r])]
     steps, loss = int(state.end_step[r]), float(state.end_loss[r])
-    epochs = steps / pack.steps_per_epoch
+    epochs = pack.calendar.epoch(steps)
     target = (pack.train.get("until") or {}).get("train_accuracy", math.nan)
     detail = outcome.sentence(
         epochs=epochs, steps=steps, target=target, loss=loss, max_loss=pack.train["max_loss"])
@@ -154,7 +154,7 @@ def _final_row(pack: Pack, state: PackState, r: int) -> Row:
         "steps": steps, "epochs": epochs, "train_size": pack.train_size,
         "test_size": pack.test_size, "parameters": pack.parameters,
         "measure_ge": float(state.measure_ge[r]),
-        "train_ge": steps * pack.batch_size / len(pack.measure_set),
+        "train_ge": pack.calendar.examples(steps) / len(pack.measure_set),
         "engine": pack.engine.name, "width": pack.width, "data_sha256": pack.data_sha256,
         "time_train_s": state.seconds["train"] / len(pack.members),
         "time_measure_s": state.seconds["measure"] / len(pack.members),

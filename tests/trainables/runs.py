@@ -30,7 +30,8 @@ def config(model, *, seed=0, lr=0.1, batch_size=8, precision="fp64", monitors=()
     full = {"lr": lr, "batch_size": batch_size, "epochs": 2, "steps": None, "until": None,
             "loss": "cross_entropy", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
             "lr_schedule": {"name": "constant"}, "sampling": "without_replacement",
-            "max_loss": 1e4, **train}
+            "max_loss": 1e4, "optimizer": {"name": "sgd"}, "batch_schedule": {"name": "constant"},
+            "fisher_penalty": 0.0, "fisher_every": 1, **train}
     return {
         "data": {"name": "blobs", "seed": 0}, "model": models.resolve(model), "train": full,
         "noise": {"label": 0.0, "input": 0.0, "gradient": 0.0, **(noisy or {})},
@@ -66,11 +67,20 @@ def noisy_set(cfg, data):
     return torch.tensor(x, dtype=dtype), torch.tensor(y)
 
 
-def plain_training(cfg, data, steps):
-    """The run in a plain separate PyTorch loop with torch.optim.SGD; the module at the end."""
-    module, (x, y), t = fresh_model(cfg, data).train(), noisy_set(cfg, data), cfg["train"]
-    rate = torch.optim.SGD(module.parameters(), lr=t["lr"], momentum=t["momentum"],
+def plain_optimizer(module, t):
+    """torch's own optimiser for a section ``train``."""
+    if t["optimizer"]["name"] == "adam":
+        o = t["optimizer"]
+        return torch.optim.Adam(module.parameters(), lr=t["lr"], betas=(o["beta1"], o["beta2"]),
+                                eps=o["epsilon"], weight_decay=t["weight_decay"])
+    return torch.optim.SGD(module.parameters(), lr=t["lr"], momentum=t["momentum"],
                            nesterov=t["nesterov"], weight_decay=t["weight_decay"])
+
+
+def plain_training(cfg, data, steps):
+    """The run in a plain separate PyTorch loop with torch.optim; the module at the end."""
+    module, (x, y), t = fresh_model(cfg, data).train(), noisy_set(cfg, data), cfg["train"]
+    rate = plain_optimizer(module, t)
     per_epoch = len(x) // t["batch_size"]
     for step in range(steps):
         epoch, batch = divmod(step, per_epoch)

@@ -2,8 +2,10 @@
 
 import pytest
 
+from trainables.epochs import Calendar
 from trainables.schedules import lr_factor, measuring_steps, segment_borders, total_steps
 
+TEN = Calendar(100, 10)
 # (schedule, step, factor) at 10 steps an epoch, 100 steps in all
 FACTORS = [
     ({"name": "constant"}, 57, 1.0),
@@ -27,7 +29,7 @@ FACTORS = [
 
 @pytest.mark.parametrize(("schedule", "step", "factor"), FACTORS)
 def test_lr_factor(schedule, step, factor):
-    assert lr_factor(schedule, step, 10, 100) == pytest.approx(factor, abs=1e-12)
+    assert lr_factor(schedule, step, TEN, 100) == pytest.approx(factor, abs=1e-12)
 
 
 @pytest.mark.parametrize(("train", "steps"), [
@@ -36,7 +38,7 @@ def test_lr_factor(schedule, step, factor):
     ({"epochs": None, "steps": None, "until": {"train_accuracy": 1.0, "max_epochs": 9}}, 90),
 ])
 def test_total_steps(train, steps):
-    assert total_steps(train, 10) == steps
+    assert total_steps(train, TEN) == steps
 
 
 @pytest.mark.parametrize(("when", "steps"), [
@@ -49,7 +51,7 @@ def test_total_steps(train, steps):
     ({"early": "log"}, (0, 1, 2, 4, 8, 45)),
 ])
 def test_measuring_steps(when, steps):
-    assert measuring_steps(when, 10, 45) == steps
+    assert measuring_steps(when, TEN, 45) == steps
 
 
 def test_borders_are_step_numbers_and_end_with_the_last():

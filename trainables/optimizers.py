@@ -1,0 +1,48 @@
+"""The optimisers of a pack: their constants, and which update a step makes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainables import adam, sgd
+from trainables.adam import Adam
+
+if TYPE_CHECKING:
+    from trainables.pack import Pack, PackState
+
+SGD: Mapping[str, Any] = {"name": "sgd"}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimiser that the runs of a pack share, its scalars one a run."""
+
+    name: str
+    adam: Adam | None = None
+
+
+def place(configs: Sequence[Mapping[str, Any]], device: torch.device) -> Optimizer:
+    """The optimiser of the padded runs' configs."""
+    options = [c["train"].get("optimizer") or SGD for c in configs]
+
+    def each(key: str) -> Tensor:
+        return torch.tensor([o[key] for o in options], dtype=torch.float64, device=device)
+
+    name = options[0]["name"]
+    if name == "adam":
+        return Optimizer(name, Adam(each("beta1"), each("beta2"), each("epsilon")))
+    return Optimizer(name)
+
+
+def advance(pack: "Pack", state: "PackState", grads: sgd.Tensors, rate: Tensor) -> None:
+    """One update of all runs in place; ``rate`` (R,) is 0 where a run stands still."""
+    decay = pack.weight_decay if pack.has_decay else None
+    if pack.optimizer.adam is not None:
+        adam.update_(state.params, state.velocity, state.second, grads, pack.optimizer.adam,
+                     step=state.step + 1, rate=rate, weight_decay=decay)
+        return
+    sgd.update_(state.params, state.velocity, grads, rate=rate, momentum=pack.momentum,
+                weight_decay=decay, nesterov=pack.train["nesterov"])
