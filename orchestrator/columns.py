@@ -41,17 +41,23 @@ def config_types(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def monitor_columns(chosen: Iterable[tuple[str, Any]], base_dir: Path) -> dict[str, str]:
-    """Column -> unit of all monitors of a spec; InputError where two have one in common."""
+    """Column -> unit of all monitors of a spec.
+
+    InputError where two have one in common, or an operator of ``spectra`` or a curve.
+    """
     from analysis.schema import base_columns
 
     found: dict[str, str] = {}
-    owner = dict.fromkeys(base_columns("snapshots"), "every snapshot")
+    owner = {("columns", c): "every snapshot" for c in base_columns("snapshots")}
     for i, (name, _) in enumerate(chosen):
-        for column, unit in monitors.find(name, base_dir).columns.items():
-            if column in owner:
-                raise InputError(f"{name} measures `{column}`, and so does {owner[column]}",
-                                 key=f"measure.monitors.{i}", fix="rename the column")
-            owner[column], found[column] = name, unit
+        monitor = monitors.find(name, base_dir)
+        for kind in ("columns", "spectra", "curves"):
+            for one in getattr(monitor, kind):
+                if (kind, one) in owner:
+                    raise InputError(f"{name} measures `{one}`, and so does {owner[kind, one]}",
+                                     key=f"measure.monitors.{i}", fix="rename the column")
+                owner[kind, one] = name
+        found |= monitor.columns
     return found
 
 

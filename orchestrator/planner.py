@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.columns import monitor_columns
+from orchestrator import measuring
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, Run, pack
@@ -68,9 +68,10 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
         raise UserError(spec.problem(
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
-    _told(spec, lambda s: monitor_columns(s.measure.monitors, s.base_dir), "measure.monitors")
     info = _told(spec, _describe, "data")
-    configs = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
+    sized = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
+    configs = _told(
+        spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir), "measure.budget")
     runs = tuple({i: Run(i, c) for c in configs for i in [identity(c, info.sha256)]}.values())
     suits = _Suits(spec, info)
     for config in {json.dumps(r.config["model"], sort_keys=True): r.config for r in runs}.values():

@@ -8,10 +8,10 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator import measuring
 from orchestrator.errors import each
 from trainables.errors import InputError
 from trainables.options import (
@@ -93,6 +93,8 @@ WHEN: Table = {
 MEASURE: Table = {
     "when": Option({}, lambda v: isinstance(v, Mapping),
                    "{early: log, every_epochs: 2, final: true}"),
+    "budget": optional(number(None, finite(0, 1e6, open_low=True), "a number above 0, the cost of "
+                              "measuring over that of training")),
     "set_size": optional(whole(None, 1, 10**9)),
     "monitors": Option(["spectrum"], lambda v: isinstance(v, list), "a list of monitors"),
 }
@@ -114,7 +116,8 @@ class Measure:
 
     when: Mapping[str, Any]
     set_size: int | None
-    monitors: tuple[tuple[str, Mapping[str, Any]], ...]
+    monitors: measuring.Chosen
+    budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -222,31 +225,11 @@ def measure(given: Mapping[str, Any], base_dir: Path) -> Measure:
     when = fill(full["when"], WHEN, section="measure.when", subject="measure.when")
     if when["steps"] is not None:
         when["steps"] = sorted(set(when["steps"]))
-    resolve = partial(_monitor, base_dir=base_dir)
-    monitors = tuple(each(resolve, full["monitors"], "measure.monitors"))
-    names = [n for n, _ in monitors]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise InputError(f"the monitor {name} stands here twice", key=f"measure.monitors.{i}",
-                             fix="keep one of the two")
-    return Measure(when, full["set_size"], monitors)
-
-
-def _monitor(given: Any, key: str, base_dir: Path) -> tuple[str, dict[str, Any]]:
-    from trainables.monitors import find
-
-    name, options = given, None
-    if isinstance(given, Mapping) and len(given) == 1:
-        ((name, options),) = given.items()
-    if not isinstance(options, Mapping | None):
-        raise InputError(f"the options of {name} are {options!r}", key=f"{key}.{name}",
-                         fix=f"write {{{name}: {{option: value}}}}")
-    try:
-        return name, find(name, base_dir).resolve(options)
-    except InputError as error:  # the monitor does not know where in the list it stands
-        option = error.key.removeprefix("measure.monitors").removeprefix(f".{name}")
-        inside = f".{name}" if isinstance(given, Mapping) and option else ""
-        raise InputError(error.what, key=f"{key}{inside}{option}", fix=error.fix) from None
+    measuring.check_when(full["when"], full["budget"])
+    if full["budget"] is not None:
+        when["early"] = None  # its default
+    monitors = measuring.choose(full["monitors"], base_dir)
+    return Measure(when, full["set_size"], monitors, full["budget"])
 
 
 def save(given: Mapping[str, Any]) -> Save:

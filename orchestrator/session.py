@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,12 +22,16 @@ from orchestrator.tell import headline
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a session ended: the sweep's folder, the packs that failed, and the analysis."""
+    """How a session ended: the sweep's folder, the packs that failed, and the analysis.
+
+    ``spent``: the gradient equivalents of measuring and of training, and the budget.
+    """
 
     folder: Path
     failures: Mapping[str, str]
     summary: Any
     seconds: float
+    spent: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
@@ -45,7 +49,19 @@ def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
         failures = _run_packs(plan, folder, inline=inline, address=address, out=out)
     out.write("analysing …\n")
     summary = analyze(folder)
-    return Outcome(folder, failures, summary, time.monotonic() - start)
+    return Outcome(folder, failures, summary, time.monotonic() - start, _spent(plan))
+
+
+def _spent(plan: Plan) -> dict[str, float | None]:
+    """Of the plan's runs that have ended; empty where none has trained."""
+    from analysis.tables import read
+
+    table = read(plan.folder, "runs").select(["run_id", "measure_ge", "train_ge"]).to_pydict()
+    wanted = {r.run_id for r in plan.runs}
+    rows = [r for r in zip(*table.values(), strict=True) if r[0] in wanted]
+    measure, train = sum(r[1] for r in rows), sum(r[2] for r in rows)
+    return {"measure_ge": measure, "train_ge": train,
+            "budget": plan.spec.measure.budget} if train else {}
 
 
 def check(plan: Plan, *, on_cluster: bool = False) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.labels import count
-from orchestrator import costs
+from orchestrator import costs, measuring
 from orchestrator.planner import Plan
 from orchestrator.progress import clock
 from orchestrator.status import last_line
@@ -32,7 +32,39 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "train_size": plan.data.train_size, "test_size": plan.data.test_size,
         "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
         "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
+        **measuring_facts(plan),
     }
+
+
+def measuring_facts(plan: Plan) -> dict[str, Any]:
+    """What measuring all of the plan's runs costs beside training, as their monitors declare."""
+    every = measuring.of_runs([r.config for r in plan.runs], plan.spec.base_dir)
+    measure, train = sum(c.measuring for c in every), sum(c.training for c in every)
+    return {
+        "snapshots_of_a_run": [f(c.snapshots for c in every) for f in (min, max)],
+        "snapshot_ge": [f(c.snapshot for c in every) for f in (min, max)],
+        "measure_ge": measure, "train_ge": train, "measure_share": measure / train,
+        "budget": plan.spec.measure.budget,
+    }
+
+
+def _measuring_line(f: Mapping[str, Any]) -> str:
+    snapshots, ge = ("–".join(dict.fromkeys(f"{v:,.4g}" for v in f[n]))
+                     for n in ("snapshots_of_a_run", "snapshot_ge"))
+    return (f"measure  {snapshots} snapshots a run, each of {ge} GE (gradient equivalents): about"
+            f" {f['measure_ge']:,.0f} GE beside {f['train_ge']:,.0f} of training,"
+            f" {_share(f['measure_share'], f['budget'])}")
+
+
+def _share(share: float, budget: float | None) -> str:
+    return f"a share of {share:.2g}" + ("" if budget is None else f" (budget {budget:g})")
+
+
+def spent_line(spent: Mapping[str, Any]) -> str:
+    """What measuring cost beside training, as counted in a sweep's rows."""
+    return (f"measured {spent['measure_ge']:,.0f} GE (gradient equivalents) beside"
+            f" {spent['train_ge']:,.0f} of training,"
+            f" {_share(spent['measure_ge'] / spent['train_ge'], spent['budget'])}")
 
 
 def plan_text(plan: Plan) -> str:
@@ -51,6 +83,7 @@ def plan_text(plan: Plan) -> str:
         f"packs    {f['packs']} to do"
         + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
         f"work     {f['steps']:,} steps and {f['snapshots']:,} snapshots of single runs",
+        _measuring_line(f),
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
         f" ({clock(f['compute_s'])} of computing; by {f['source']})"
         if f["packs"] else "time     nothing to train",
@@ -108,13 +141,16 @@ def summary_json(summary: Any) -> str:
 
 def ended_text(ended: Any) -> str:
     """How a sweep ended, its failures first."""
-    return "\n".join([*_failure_lines(ended.failures, ended.folder), summary_text(ended.summary)])
+    spent = [spent_line(ended.spent)] if ended.spent else []
+    return "\n".join([*_failure_lines(ended.failures, ended.folder), *spent,
+                      summary_text(ended.summary)])
 
 
 def ended_json(ended: Any) -> str:
     """How a sweep ended, for programs."""
     return json.dumps({
         "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
+        "spent": dict(ended.spent),
         "failures": {p: last_line(w) for p, w in ended.failures.items()},
         **json.loads(summary_json(ended.summary))})
 

@@ -160,7 +160,7 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
                              "steps": None, "final": True, "initial": True},
                     "set_size": None, "monitors": [["spectrum", {
                         "k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-3,
-                        "max_products": 100}]]},
+                        "max_products": 100}]], "budget": None},
         "save": {"weights": "none"},
         "compute": {"device": "auto", "pack": "auto", "cpus": 1.0, "gpus": "auto",
                     "precision": "fp32"},
@@ -200,6 +200,8 @@ def test_resolving_the_resolved_changes_nothing(tmp_path):
      {"label_noise": 0.25, "gradient_noise": 2.0}),
     ("measure", {"monitors": ["spectrum"]}, {"set_size": None}),
     ("measure", {"monitors": []}, {"monitors": []}),
+    ("measure", {"budget": 1}, {"budget": 1.0}),
+    ("measure", {"budget": 0.5, "when": {"initial": False, "early": None}}, {"budget": 0.5}),
     ("measure", {"monitors": [{"spectrum": None}], "set_size": 10}, {"set_size": 10}),
     ("compute", {"pack": 8, "gpus": 0.5, "cpus": 2}, {"pack": 8, "gpus": 0.5, "cpus": 2.0}),
     ("save", {"weights": "final"}, {"weights": "final"}),

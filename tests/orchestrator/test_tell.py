@@ -14,8 +14,9 @@ LINES = ["fitted 12 runs", "the law holds", "report: /r.html"]
 SUMMARY = SimpleNamespace(lines=LINES, verdict="the law holds", path=Path("/r.html"))
 
 
-def outcome(failures):
-    return SimpleNamespace(folder=Path("/s/tiny"), failures=failures, summary=SUMMARY, seconds=1.26)
+def outcome(failures, spent=None):
+    return SimpleNamespace(folder=Path("/s/tiny"), failures=failures, summary=SUMMARY, seconds=1.26,
+                           spent=spent or {})
 
 
 def test_a_plan_in_words_and_as_json_agree(tmp_path):
@@ -68,8 +69,18 @@ def test_many_packs_are_not_all_shown(tmp_path):
 def test_an_ending():
     assert tell.ended_text(outcome({})).splitlines() == LINES
     assert json.loads(tell.ended_json(outcome({}))) == {
-        "folder": "/s/tiny", "seconds": 1.3, "failures": {}, "verdict": "the law holds",
-        "report": "/r.html", "lines": LINES}
+        "folder": "/s/tiny", "seconds": 1.3, "spent": {}, "failures": {},
+        "verdict": "the law holds", "report": "/r.html", "lines": LINES}
+
+
+@pytest.mark.parametrize(("budget", "end"), [(None, "0.51"), (0.5, "0.51 (budget 0.5)")])
+def test_what_measuring_cost_comes_before_the_analysis(budget, end):
+    spent = {"measure_ge": 1234.5, "train_ge": 2400.0, "budget": budget}
+    lines = tell.ended_text(outcome({}, spent)).splitlines()
+    assert lines[1:] == LINES
+    assert lines[0] == ("measured 1,234 GE (gradient equivalents) beside 2,400 of training,"
+                        f" a share of {end}")
+    assert json.loads(tell.ended_json(outcome({}, spent)))["spent"] == spent
 
 
 @pytest.mark.parametrize("count", [1, 5, 7])

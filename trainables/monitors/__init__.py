@@ -7,11 +7,14 @@ as the operator ``name`` with indices 1…k (NaN: no row); a ``curves.Curve``, o
 why. ``declared/`` has names, options, columns and costs only: planning imports no torch.
 
 A user's own monitor is such a function in a module beside the spec, named ``module:function``, with
-the attributes ``columns`` (column -> unit or meaning) and, where wanted, ``options`` (their
-defaults) and ``cost`` (gradient equivalents a snapshot; 0 if not said).
+the attributes ``columns`` (column -> unit or meaning) and, where wanted, ``spectra`` and ``curves``
+(name -> meaning), ``options`` (their defaults) and ``cost`` (gradient equivalents a snapshot, a
+number or a function of (options, sizes); 0 if not said). It returns all that it declares, and
+nothing else.
 """
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +52,9 @@ class Monitor:
     spectra: Mapping[str, str] = field(default_factory=dict)  # operator -> meaning
     curves: Mapping[str, str] = field(default_factory=dict)  # quantity -> meaning
     base_dir: Path | None = None  # where a user's module is looked for
+    # (options, sizes) -> options with which it spends what ``cost`` says, whatever it meets: those
+    # it runs with under a budget. None: its cost does not vary.
+    steady: Callable[[Mapping[str, Any], Sizes], dict[str, Any]] | None = None
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""
@@ -58,8 +64,11 @@ class Monitor:
     def measure(self, probe: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """What it finds for the probe's runs."""
         if self.base_dir is not None:
-            return userfunction.find(self.function, self.base_dir, key="measure.monitors")(
-                probe, options)
+            from trainables.returned import checked
+
+            found = userfunction.call(self.function, self.base_dir, (probe, dict(options)), {},
+                                      key="measure.monitors")
+            return checked(self, found, runs=len(probe.seeds))
         module, _, function = self.function.partition(":")
         return getattr(importlib.import_module(module), function)(probe, options)
 
@@ -82,25 +91,54 @@ def find(name: Any, base_dir: Path) -> Monitor:
 
 def _users(name: str, base_dir: Path) -> Monitor:
     function = userfunction.find(name, base_dir, key="measure.monitors")
-    columns = getattr(function, "columns", None)
-    if not isinstance(columns, Mapping) or not columns or not all(
-            isinstance(v, str) for v in columns.values()):
-        short = name.partition(":")[2]
+    short = name.partition(":")[2]
+
+    def declared(attribute: str, form: str) -> dict[str, Any]:
+        given = getattr(function, attribute, {})
+        texts = attribute == "options" or (isinstance(given, Mapping) and all(
+            isinstance(v, str) for v in given.values()))
+        if not isinstance(given, Mapping) or not texts or not all(
+                isinstance(k, str) for k in given):
+            raise InputError(f"{name} has {attribute} that are {given!r}", key="measure.monitors",
+                             fix=f"write after it: {short}.{attribute} = {form}")
+        return dict(given)
+
+    columns = declared("columns", '{"my_column": "its unit"}')
+    if not columns:
         raise InputError(f"{name} does not say which columns it measures", key="measure.monitors",
                          fix=f'write after it: {short}.columns = {{"my_column": "its unit"}}')
     for column in columns:
-        if not isinstance(column, str) or not COLUMN.fullmatch(column):
+        if not COLUMN.fullmatch(column):
             raise InputError(f"{name} declares the column {column!r}", key="measure.monitors",
                              fix="use a-z, 0-9 and _, without the prefixes time_, host_, final_ "
                                  "and config_")
-    table = {n: _alike(v) for n, v in getattr(function, "options", {}).items()}
-    cost = float(getattr(function, "cost", 0.0))
-    return Monitor(name, name, dict(columns), table, lambda *_: cost, base_dir=base_dir)
+    table = {n: _alike(v) for n, v in declared("options", '{"my_option": 1}').items()}
+    return Monitor(name, name, columns, table, _users_cost(name, getattr(function, "cost", 0.0)),
+                   spectra=declared("spectra", '{"my_operator": "what it is"}'),
+                   curves=declared("curves", '{"my_curve": "what it is"}'), base_dir=base_dir)
+
+
+def _users_cost(name: str, given: Any) -> Callable[[Mapping[str, Any], Sizes], float]:
+    """The declared cost as a function, whose value is checked when it is asked for."""
+    def cost(options: Mapping[str, Any], sizes: Sizes) -> float:
+        try:
+            value = float(given(options, sizes) if callable(given) else given)
+        except Exception as error:
+            raise InputError(f"the cost of {name} raised {type(error).__name__}: {error}",
+                             key="measure.monitors", fix="mend it") from error
+        if not 0 <= value < math.inf:
+            raise InputError(f"the cost of {name} is {value:g}", key="measure.monitors",
+                             fix="give gradient equivalents a snapshot, from 0")
+        return value
+
+    return cost
 
 
 def _alike(default: Any) -> Option:
-    """An option that takes what its default is like: numbers for a number, text for text."""
+    """An option that takes what its default is like: numbers for a number; anything for None."""
     kind = type(default)
+    if default is None:
+        return Option(None, lambda _: True, "anything")
     if kind in (int, float):
         def accepts(value: Any) -> bool:
             return isinstance(value, int | kind) and not isinstance(value, bool)
