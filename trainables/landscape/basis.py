@@ -12,12 +12,12 @@ DENSE_NUMBERS = 1 << 24  # P·d above which no dense matrix is drawn
 
 class DenseBasis:
     """M (P, d) uniform (Haar): the Q of a Gaussian matrix's QR, signs such that R's diagonal is
-    positive. P d² to draw, P d numbers. The first columns are the M of a smaller d.
+    positive. P d² to draw, P d numbers. The first columns are (to rounding) the M of a smaller d.
     """
 
     def __init__(self, dim: int, count: int, source: torch.Generator, like: Tensor):
-        drawn = torch.randn(dim, count, generator=source, dtype=torch.float64)
-        q, r = torch.linalg.qr(drawn)
+        drawn = [torch.randn(dim, generator=source, dtype=torch.float64) for _ in range(count)]
+        q, r = torch.linalg.qr(torch.stack(drawn, dim=1))
         self.matrix = (q * r.diagonal().sign()).to(like)
 
     def spread(self, z: Tensor) -> Tensor:
