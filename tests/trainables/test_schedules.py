@@ -3,7 +3,13 @@
 import pytest
 
 from trainables.epochs import Calendar
-from trainables.schedules import lr_factor, measuring_steps, segment_borders, total_steps
+from trainables.schedules import (
+    budgeted_steps,
+    lr_factor,
+    measuring_steps,
+    segment_borders,
+    total_steps,
+)
 
 TEN = Calendar(100, 10)
 # (schedule, step, factor) at 10 steps an epoch, 100 steps in all
@@ -52,6 +58,40 @@ def test_total_steps(train, steps):
 ])
 def test_measuring_steps(when, steps):
     assert measuring_steps(when, TEN, 45) == steps
+
+
+@pytest.mark.parametrize(("count", "steps"), [
+    (2, (0, 2000)),
+    # fewer than there are powers of two: equal parts of the logarithm
+    (3, (0, 45, 2000)),
+    (6, (0, 5, 21, 96, 437, 2000)),
+    # all powers of two below the half, then halves
+    (13, (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000)),
+    # powers of two up to the spacing of the thirds
+    (14, (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 1000, 1500, 2000)),
+    (20, (0, 1, 2, 4, 8, 16, 32, 64, 128, 182, 364, 545, 727, 909, 1091, 1273, 1455, 1636, 1818,
+          2000)),
+])
+def test_budgeted_steps(count, steps):
+    assert budgeted_steps(count, 2000) == steps
+
+
+def test_a_budget_is_used_up():
+    """As many steps as it affords, or all there are, whatever the length."""
+    for steps in (1, 2, 3, 5, 8, 31, 64, 100, 257):
+        for count in range(1, steps + 4):
+            found = budgeted_steps(count, steps)
+            assert len(found) == min(max(count, 2), steps + 1)
+            assert (found[0], found[-1]) == (0, steps)
+            assert list(found) == sorted(set(found))
+
+
+@pytest.mark.parametrize(("ends", "steps"), [
+    ({"initial": False}, (10, 100, 1000)), ({"final": False}, (0, 10, 100)),
+    ({"initial": False, "final": False}, (6, 32, 178)),
+])
+def test_a_budget_without_the_ends_has_more_within(ends, steps):
+    assert budgeted_steps(3, 1000, **ends) == steps
 
 
 def test_borders_are_step_numbers_and_end_with_the_last():

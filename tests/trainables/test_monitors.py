@@ -1,0 +1,90 @@
+"""Declarations: ours, and those of users' functions."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from trainables import monitors
+from trainables.errors import InputError
+from trainables.monitors import COLUMN, FAMILIES, Sizes, find, snapshot_cost
+
+SIZES = Sizes(train=300, test=60, measure=100, batch=10)
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ours_are_whole(name):
+    """What the tables, the documents and a budget need of each."""
+    monitor = find(name, HERE)
+    assert monitor.name == name
+    module, _, function = monitor.function.partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert all(COLUMN.fullmatch(c) for c in monitor.columns)
+    meanings = [*monitor.columns.values(), *monitor.spectra.values(), *monitor.curves.values()]
+    assert meanings
+    assert all(m and m == m.strip() and "\n" not in m for m in meanings)
+    options = monitor.resolve({})
+    assert options == monitor.resolve(options)
+    assert monitor.cost(options, SIZES) >= 0
+    steady = monitor.steady(options, SIZES) if monitor.steady else options
+    assert steady == monitor.resolve(steady)
+
+
+def mine(folder, attributes):
+    (folder / "mine.py").write_text(
+        "def mon(probe, options):\n    return {}\n\n\n" + "\n".join(
+            f"mon.{n} = {v}" for n, v in attributes.items()))
+    return find("mine:mon", folder)
+
+
+def test_a_users_declaration(tmp_path):
+    found = mine(tmp_path, {
+        "columns": {"a": "nats"}, "spectra": {"op": "an operator"}, "curves": {"c": "a curve"},
+        "options": {"count": 3, "q": 0.5, "word": "x", "flag": True, "any": None},
+        "cost": "lambda options, sizes: options['count'] * sizes.batch / sizes.measure"})
+    assert (found.columns, found.spectra, found.curves) == (
+        {"a": "nats"}, {"op": "an operator"}, {"c": "a curve"})
+    assert found.base_dir == tmp_path
+    options = found.resolve({"q": 2, "any": [1]})
+    assert options == {"count": 3, "q": 2.0, "word": "x", "flag": True, "any": [1]}
+    assert isinstance(options["q"], float)
+    assert found.cost(options, SIZES) == pytest.approx(0.3)
+    # losses of train and test set, the gradient, and what it says itself
+    assert snapshot_cost([("mine:mon", options)], SIZES, tmp_path) == pytest.approx(
+        360 / 100 / 3 + 1 + 0.3)
+
+
+@pytest.mark.parametrize("given", [
+    {"count": 2.5}, {"count": True}, {"q": "x"}, {"word": 3}, {"flag": 1}, {"flag": None},
+])
+def test_an_option_is_like_its_default(tmp_path, given):
+    found = mine(tmp_path, {"columns": {"a": "1"}, "options": {
+        "count": 3, "q": 0.5, "word": "x", "flag": True}})
+    with pytest.raises(InputError, match=f"measure.monitors.mine:mon.{next(iter(given))} is"):
+        found.resolve(given)
+
+
+@pytest.mark.parametrize(("attributes", "what"), [
+    ({}, "mine:mon does not say which columns it measures"),
+    ({"columns": {}}, "mine:mon does not say which columns it measures"),
+    ({"columns": {"a": 1}}, "mine:mon has columns that are {'a': 1}"),
+    ({"columns": {3: "1"}}, "mine:mon has columns that are {3: '1'}"),
+    ({"columns": {"time_a": "s"}}, "mine:mon declares the column 'time_a'"),
+    ({"columns": {"A": "1"}}, "mine:mon declares the column 'A'"),
+    ({"columns": {"a": "1"}, "options": ["q"]}, "mine:mon has options that are ['q']"),
+    ({"columns": {"a": "1"}, "curves": "c"}, "mine:mon has curves that are 'c'"),
+    ({"columns": {"a": "1"}, "spectra": {"s": None}}, "mine:mon has spectra that are {'s': None}"),
+])
+def test_declarations_that_are_none(tmp_path, attributes, what):
+    shown = {n: repr(v) for n, v in attributes.items()}
+    with pytest.raises(InputError) as caught:
+        mine(tmp_path, shown)
+    assert caught.value.what == what
+    assert caught.value.fix
+
+
+def test_families_are_found_by_their_files():
+    declared = Path(monitors.__file__).parent / "declared"
+    assert {f"{n}.py" for n in FAMILIES} == {
+        p.name for p in declared.glob("*.py")} - {"__init__.py"}
