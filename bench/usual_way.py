@@ -81,6 +81,9 @@ def _refuse_unsupported(plan: Any) -> None:
         wrong |= {what for what, there in (
             ("train.until", c["train"].get("until")),
             ("a learning-rate schedule", c["train"]["lr_schedule"]["name"] != "constant"),
+            ("a batch-size schedule", c["train"]["batch_schedule"]["name"] != "constant"),
+            ("an optimiser other than sgd", c["train"]["optimizer"]["name"] != "sgd"),
+            ("a Fisher penalty", c["train"]["fisher_penalty"]),
             ("a loss other than cross_entropy", c["train"]["loss"] != "cross_entropy"),
             ("noise on inputs or gradients", c["noise"]["input"] or c["noise"]["gradient"]),
             ("batch norm or dropout", model.get("batch_norm") or model.get("dropout")),
@@ -203,15 +206,16 @@ def _jobs(plan: Any, taken: Sequence[Any], *, full: bool) -> dict[str, Any]:
     """What the usual script needs to know: runs, their measuring steps, what to measure on."""
     import torch
 
+    from trainables.epochs import calendar
     from trainables.schedules import measuring_steps, total_steps
     from trainables.streams import derive
 
     first, runs = plan.runs[0].config, []
     for run in taken:
-        per_epoch = plan.data.train_size // run.config["train"]["batch_size"]
-        steps = total_steps(run.config["train"], per_epoch)
+        days = calendar(plan.data.train_size, run.config["train"])
+        steps = total_steps(run.config["train"], days)
         runs.append({"run_id": run.run_id, "config": run.config, "steps": steps, "measuring":
-                     list(measuring_steps(run.config["measure"]["when"], per_epoch, steps))})
+                     list(measuring_steps(run.config["measure"]["when"], days, steps))})
     # The measurement set of ours: the head of one permutation of the training set.
     source = torch.Generator().manual_seed(derive(first["data"]["seed"], "measure"))
     order = torch.randperm(plan.data.train_size, generator=source)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator import sections
+from orchestrator import sections, training
 from orchestrator.sections import rounded
 from trainables import models
 from trainables.errors import InputError
@@ -82,6 +82,8 @@ def scalar(name: str, model: Mapping[str, Any]) -> str | None:
         return "seed"
     if name in sections.NOISE:
         return f"noise.{sections.NOISE[name][0]}"
+    if training.option(name.removeprefix("train.")) is not None:
+        return f"train.{name.removeprefix('train.')}"
     head, dot, tail = name.partition(".")
     if not dot:
         return f"train.{name}" if name in _SWEPT else (
@@ -124,8 +126,8 @@ def canonical(path: str, value: Any, model: Mapping[str, Any], key: str, *,
     section, _, name = path.partition(".")
     wholes = [int(value)] if computed and isinstance(value, float) and value.is_integer() else []
     try:
-        if path == "train.lr_schedule":
-            return rounded(sections.schedule(value))
+        if section == "train" and name in training.NAMED:
+            return rounded(training.NAMED[name](value))
         if section == "model":
             return _of_model(name, [value, *wholes], model)
     except InputError as error:
@@ -152,4 +154,6 @@ def _option(path: str) -> Option:
     section, _, key = path.partition(".")
     if section == "noise":
         return next(o for short, o in sections.NOISE.values() if short == key)
-    return sections.TRAIN[key] if section == "train" else sections.SEED
+    if section == "train":
+        return training.option(key) or sections.TRAIN[key]
+    return sections.SEED

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import axes, sections
+from orchestrator import axes, sections, training
 from orchestrator.errors import UserError
 from orchestrator.expressions import Expression
 from orchestrator.spec import Spec
@@ -159,7 +159,9 @@ class _Expansion:
         every = [f"{section}.{key}" for section, values in base.items() for key in values]
         assigned = {"train.lr", "train.batch_size", *self._paths.values()}
         found = {p: base[p.partition(".")[0]][p.partition(".")[2]] for p in every if p in assigned}
-        return found | ({"seed": 0} if "seed" in assigned else {})
+        nested = {p: self._spec.train["optimizer"].get(p.rpartition(".")[2])
+                  for p in sorted(filter(None, assigned)) if training.option(p[6:]) is not None}
+        return found | nested | ({"seed": 0} if "seed" in assigned else {})
 
     def cell(self, point: _Point) -> Cell | None:
         """The point's cell; None where it is filtered or wrong."""
@@ -230,7 +232,8 @@ class _Expansion:
 
     def _check(self, point: _Point, found: Mapping[str, Any]) -> None:
         """What concerns several scalars at once."""
-        train = {**self._spec.train, **{p[6:]: v for p, v in found.items() if p[:6] == "train."}}
+        train = training.folded({
+            **self._spec.train, **{p[6:]: v for p, v in found.items() if p[:6] == "train."}})
         for name in ("lr", "batch_size"):
             if train[name] is None:
                 raise InputError(f"a cell has no {name}", key=point.key,
@@ -255,6 +258,8 @@ class _Expansion:
             raise InputError(f"batch_size {batch} is larger than the training set of {size}",
                              key=[*keys, "train.batch_size"][0],
                              fix=f"at most {size}; `full` is the whole set")
+        training.check(train, size)
+        batch = training.smallest_batch(train)
         epochs = train["epochs"] or (train["until"] or {}).get("max_epochs")
         steps = train["steps"] or epochs * (size // batch)
         when = self._spec.measure.when
@@ -272,5 +277,6 @@ def _sections(spec: Spec, cell: Cell, resolved: _Models) -> dict[str, Any]:
         section, _, key = path.partition(".")
         if section in ("train", "noise"):
             config[section][key] = value
+    config["train"] = training.folded(config["train"])
     config["seed"] = cell.values.get("seed", 0)
     return {"model": resolved(cell.values), **config}

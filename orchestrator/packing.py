@@ -8,7 +8,9 @@ from typing import Any
 
 # What may differ between the members of a pack; everything else in their configs is shared.
 _OWN = (("train", "lr"), ("train", "momentum"), ("train", "weight_decay"),
-        ("noise", "label"), ("noise", "input"), ("noise", "gradient"))
+        ("train", "fisher_penalty"), ("noise", "label"), ("noise", "input"), ("noise", "gradient"))
+
+_SCALARS = ("beta1", "beta2", "epsilon", "gamma")  # of the optimiser, likewise
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ def group_key(config: Mapping[str, Any]) -> str:
     shared = {k: dict(v) if isinstance(v, Mapping) else v for k, v in config.items() if k != "seed"}
     for section, key in _OWN:
         shared[section].pop(key, None)
+    if optimizer := shared["train"].get("optimizer"):
+        shared["train"]["optimizer"] = {k: v for k, v in optimizer.items() if k not in _SCALARS}
     return json.dumps(shared, sort_keys=True)
 
 

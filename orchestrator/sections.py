@@ -6,13 +6,14 @@ the keyboard into an error instead of a week of computing.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import measuring
+from orchestrator import measuring, training
 from orchestrator.errors import each
+from orchestrator.training import finite
 from trainables.errors import InputError
 from trainables.options import (
     Option,
@@ -30,12 +31,8 @@ from trainables.options import (
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a folder's name, on every file system and in URLs
 DIGITS = 12
 CLAIMS = ("three_factors/ratio_law",)
-TOP = ("name", "storage", "data", "model", "train", "sweep", "measure", "save", "compute", "claims")
-
-
-def finite(low: float, high: float, *, open_low: bool = False) -> Callable[[float], bool]:
-    """Whether a number is finite and within bounds."""
-    return lambda v: math.isfinite(v) and (v > low if open_low else v >= low) and v <= high
+TOP = ("name", "storage", "data", "model", "train", "sweep", "measure", "save", "compute", "claims",
+       "probes")
 
 
 # Below 1e-12 an update is lost in rounding, even in float64 and at weights of order 1e-3.
@@ -67,15 +64,14 @@ TRAIN: Table = {
     "weight_decay": number(0.0, finite(0, 1e6), "a number from 0"),
     "lr_schedule": Option("constant", lambda v: isinstance(v, str | Mapping),
                           "a schedule like cosine, or {name: step, every: 10, factor: 0.1}"),
+    "batch_schedule": Option("constant", lambda v: isinstance(v, str | Mapping),
+                             "constant, or {name: cyclic, period: 4, factor: 5}"),
+    "optimizer": Option("sgd", lambda v: isinstance(v, str | Mapping),
+                        "sgd, adam, or {name: nudged_sgd, k: 5, gamma: 0.1}"),
+    "fisher_penalty": number(0.0, finite(0, 1e6), "a number from 0"),
+    "fisher_every": whole(1, 1, 10**9),
     "sampling": choice("without_replacement", ("without_replacement", "with_replacement")),
     "max_loss": number(1e4, finite(0, 1e30, open_low=True), "a number above 0"),  # float32's range
-}
-_EPOCHS = number(1.0, finite(0, 1e6, open_low=True), "a number of epochs above 0")
-_FACTOR = number(1.0, finite(0, 1e6, open_low=True), "a factor above 0")
-SCHEDULES: Mapping[str, Table] = {
-    "constant": {}, "cosine": {}, "warmup": {"epochs": _EPOCHS},
-    "step": {"every": _EPOCHS, "factor": _FACTOR}, "switch": {"at": _EPOCHS, "factor": _FACTOR},
-    "cyclic": {"period": _EPOCHS, "factor": _FACTOR},
 }
 UNTIL: Table = {
     "train_accuracy": number(1.0, finite(0, 1, open_low=True), "a fraction above 0, at most 1"),
@@ -168,7 +164,8 @@ def train(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
     """(train, noise): all options of training, and the constant noises."""
     table = {**TRAIN, **{n: o for n, (_, o) in NOISE.items()}}
     full = fill(given, table, section="train", subject="train")
-    full["lr_schedule"] = schedule(full["lr_schedule"])
+    for name, resolve in training.NAMED.items():
+        full[name] = resolve(full[name])
     if full["until"] is not None:
         full["until"] = fill(full["until"], UNTIL, section="train.until", subject="train.until")
         if full["until"]["max_epochs"] is None:
@@ -176,25 +173,6 @@ def train(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
                              fix=f"write until: {TRAIN['until'].wanted}")
     full = rounded(full)
     return full, {short: full.pop(name) for name, (short, _) in NOISE.items()}
-
-
-def schedule(given: Any, key: str = "train.lr_schedule") -> dict[str, Any]:
-    """A schedule's whole map, from its bare name or a map."""
-    asked = dict(given) if isinstance(given, Mapping) else {"name": given}
-    name = asked.pop("name", None)
-    if not isinstance(name, str) or name not in SCHEDULES:
-        raise InputError(f"unknown lr_schedule {name!r}", key=key,
-                         fix=did_you_mean(name, SCHEDULES, "schedules"))
-    if asked and not SCHEDULES[name]:
-        raise InputError(f"lr_schedule {name} has no options", key=f"{key}.{min(asked)}",
-                         fix=f"write lr_schedule: {name}")
-    full = fill(asked, SCHEDULES[name], section=key, subject=f"lr_schedule {name}")
-    for option in SCHEDULES[name]:
-        if option not in asked:
-            wanted = ", ".join(f"{n}: …" for n in SCHEDULES[name])
-            raise InputError(f"lr_schedule {name} has no {option}", key=f"{key}.{option}",
-                             fix=f"write {{name: {name}, {wanted}}}")
-    return {"name": name, **full}
 
 
 def sweep(given: Mapping[str, Any]) -> Sweep:

@@ -57,6 +57,12 @@ def test_dotted_names_that_name_nothing(name):
         scalar(name, MODEL)
 
 
+def test_an_optimisers_options_are_scalars_too():
+    assert scalar("optimizer.gamma", MODEL) == "train.optimizer.gamma"
+    assert scalar("train.optimizer.beta1", MODEL) == "train.optimizer.beta1"
+    assert aliases("optimizer.gamma", MODEL) == ["train.optimizer.gamma", "optimizer.gamma"]
+
+
 def test_a_name_of_train_goes_before_the_same_name_of_a_model():
     model = models.resolve({"name": "mine:net", "lr": 3, "seed": 4, "hidden": 5})
     assert scalar("lr", model) == "train.lr"
@@ -74,6 +80,10 @@ def test_a_name_of_train_goes_before_the_same_name_of_a_model():
     ("train.lr_schedule", "cosine", {"name": "cosine"}),
     ("train.lr_schedule", {"name": "switch", "at": 3, "factor": 0.1},
      {"name": "switch", "at": 3.0, "factor": 0.1}),
+    ("train.optimizer", "adam",
+     {"name": "adam", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
+    ("train.optimizer.gamma", 1, 1.0), ("train.batch_schedule", "constant", {"name": "constant"}),
+    ("train.fisher_penalty", 0, 0.0),
 ])
 def test_a_value_has_one_form(path, value, form):
     found = canonical(path, value, MODEL, "k")
@@ -86,7 +96,8 @@ def test_a_value_has_one_form(path, value, form):
     ("train.batch_size", 8.0), ("train.batch_size", True), ("train.batch_size", 0), ("seed", 1.0),
     ("seed", False), ("model.width", 8.0), ("model.width", "8"), ("noise.label", 1.5),
     ("train.momentum", 1), ("train.nesterov", 1), ("train.lr_schedule", "step"),
-    ("train.epochs", 0),
+    ("train.epochs", 0), ("train.optimizer", "adan"), ("train.optimizer.beta2", 1),
+    ("train.batch_schedule", "cyclic"), ("train.fisher_penalty", -1),
 ])
 def test_a_value_out_of_bounds_is_located(path, value):
     with pytest.raises(InputError) as caught:

@@ -119,7 +119,28 @@ def test_configs_carry_what_the_cell_says(tmp_path):
     assert {c["precision"] for c in configs} == {"fp64"}
 
 
+def test_an_optimisers_options_are_swept(tmp_path):
+    found = spec(tmp_path, train={"optimizer": {"name": "nudged_sgd", "k": 3}},
+                 sweep={"axes": {"optimizer.gamma": [0.1, 1, 3]}})
+    optimizers = [c["train"]["optimizer"] for c in run_configs(found, expand(found, SIZE))]
+    assert [o["gamma"] for o in optimizers] == [0.1, 1.0, 3.0]
+    assert all(o == {**optimizers[0], "gamma": o["gamma"]} for o in optimizers)
+    assert (optimizers[0]["name"], optimizers[0]["k"]) == ("nudged_sgd", 3)
+
+
+def test_optimisers_are_swept_by_name(tmp_path):
+    found = spec(tmp_path, sweep={"axes": {"optimizer": ["sgd", "adam"]}})
+    optimizers = [c["train"]["optimizer"] for c in run_configs(found, expand(found, SIZE))]
+    assert [o["name"] for o in optimizers] == ["sgd", "adam"]
+    assert optimizers[1]["beta2"] == 0.999
+
+
 @pytest.mark.parametrize(("size", "train", "sweep", "what"), [
+    (60, {"batch_schedule": {"name": "cyclic", "period": 2, "factor": 10}}, {},
+     "the batch size goes from 8 to 80"),
+    (60, {"optimizer": "adam"}, {"axes": {"optimizer.gamma": [0.1]}}, "optimizer adam has no"),
+    (60, {"optimizer": "adam"}, {"axes": {"momentum": [0, 0.9]}}, "adam with momentum"),
+    (60, {"loss": "mse"}, {"axes": {"fisher_penalty": [0, 1]}}, "fisher_penalty with the loss"),
     (60, {"batch_size": 64}, {}, "batch_size 64 is larger than the training set of 60"),
     (60, {}, {"axes": {"batch_size": [8, 64, 128], "seed": [0, 1]}},
      "batch_size 64 is larger than the training set of 60 (at batch_size=64, seed=0 and 3 more)"),

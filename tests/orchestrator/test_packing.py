@@ -9,7 +9,9 @@ from orchestrator.packing import Run, cut, group, pack, rung
 
 CONFIG = {
     "data": {"name": "digits"}, "model": {"name": "mlp"}, "seed": 0, "precision": "fp32",
-    "train": {"lr": 0.1, "batch_size": 8, "momentum": 0.0, "weight_decay": 0.0, "epochs": 2},
+    "train": {"lr": 0.1, "batch_size": 8, "momentum": 0.0, "weight_decay": 0.0, "epochs": 2,
+              "fisher_penalty": 0.0, "batch_schedule": {"name": "constant"},
+              "optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}},
     "noise": {"label": 0.0, "input": 0.0, "gradient": 0.0}, "measure": {"set_size": 10},
 }
 
@@ -30,7 +32,9 @@ def run(i, **changes):
     ({"noise__label": 0.5}, True), ({"noise__gradient": 0.5}, True),
     ({"train__batch_size": 16}, False), ({"train__epochs": 3}, False),
     ({"model": {"name": "linear"}}, False), ({"measure": {"set_size": 11}}, False),
-    ({"precision": "fp64"}, False),
+    ({"precision": "fp64"}, False), ({"train__fisher_penalty": 0.1}, True),
+    ({"train__optimizer": {"name": "adam", "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}}, True),
+    ({"train__optimizer": {"name": "sgd"}}, False), ({"train__batch_schedule": "cyclic"}, False),
 ])
 def test_what_must_be_shared(change, together):
     assert (len(group([run(0), run(1, **change)])) == 1) is together

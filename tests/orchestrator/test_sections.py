@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import sections
-from orchestrator.sections import CLAIMS, Compute, Save, Sweep, rounded, schedule
+from orchestrator.sections import CLAIMS, Compute, Save, Sweep, rounded
+from orchestrator.training import schedule
 from trainables.errors import InputError
 
 
@@ -28,6 +29,8 @@ def test_rounding_twice_changes_nothing():
     ("cosine", {"name": "cosine"}), ({"name": "constant"}, {"name": "constant"}),
     ({"name": "step", "every": 2, "factor": 0.5}, {"name": "step", "every": 2.0, "factor": 0.5}),
     ({"name": "warmup", "epochs": 3}, {"name": "warmup", "epochs": 3.0}),
+    ({"name": "cyclic", "period": 4, "factor": 5},
+     {"name": "cyclic", "period": 4.0, "factor": 5.0, "by": "step"}),
 ])
 def test_schedules(given, full):
     assert schedule(given) == full
@@ -44,6 +47,39 @@ def test_schedules_that_are_none(given, key):
     with pytest.raises(InputError) as caught:
         schedule(given, "k")
     assert caught.value.key == key
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(("name", "given", "full"), [
+    ("optimizer", "sgd", {"name": "sgd"}),
+    ("optimizer", {"name": "adam", "beta1": 0},
+     {"name": "adam", "beta1": 0.0, "beta2": 0.999, "epsilon": 1e-8}),
+    ("optimizer", "nudged_sgd",
+     {"name": "nudged_sgd", "k": 5, "gamma": 0.1, "every_epochs": 1, "tolerance": 1e-3}),
+    ("batch_schedule", {"name": "cyclic", "period": 4, "factor": 5},
+     {"name": "cyclic", "period": 4.0, "factor": 5.0}),
+])
+def test_named_choices_are_filled_in(name, given, full):
+    train, _ = sections.train({name: given})
+    assert train[name] == full
+    assert sections.train(train)[0] == train
+
+
+@pytest.mark.parametrize(("name", "given", "key"), [
+    ("optimizer", "adamw", ""), ("optimizer", {"beta1": 0.9}, ""),
+    ("optimizer", {"name": "sgd", "beta1": 0.9}, ".beta1"),
+    ("optimizer", {"name": "adam", "epsilon": 0}, ".epsilon"),
+    ("optimizer", {"name": "nudged_sgd", "k": 0}, ".k"),
+    ("optimizer", {"name": "nudged_sgd", "gamma": -1}, ".gamma"),
+    ("optimizer", {"name": "nudged_sgd", "every_epochs": 0.5}, ".every_epochs"),
+    ("batch_schedule", {"name": "cyclic", "period": 4}, ".factor"),
+    ("batch_schedule", "cosine", ""), ("fisher_every", 0, ""), ("fisher_penalty", -1, ""),
+    ("lr_schedule", {"name": "cyclic", "period": 4, "factor": 5, "by": "day"}, ".by"),
+])
+def test_named_choices_that_are_none(name, given, key):
+    with pytest.raises(InputError) as caught:
+        sections.train({name: given})
+    assert caught.value.key == f"train.{name}{key}"
     assert caught.value.fix
 
 

@@ -153,8 +153,10 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
                   "batch_norm": False, "dropout": 0.0, "init": "default", "init_scale": 1.0},
         "train": {"lr": 0.1, "batch_size": 8, "epochs": 2, "steps": None, "until": None,
                   "loss": "cross_entropy", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
-                  "lr_schedule": {"name": "constant"}, "sampling": "without_replacement",
-                  "max_loss": 1e4, "label_noise": 0.0, "input_noise": 0.0, "gradient_noise": 0.0},
+                  "lr_schedule": {"name": "constant"}, "batch_schedule": {"name": "constant"},
+                  "optimizer": {"name": "sgd"}, "fisher_penalty": 0.0, "fisher_every": 1,
+                  "sampling": "without_replacement", "max_loss": 1e4, "label_noise": 0.0,
+                  "input_noise": 0.0, "gradient_noise": 0.0},
         "sweep": {"axes": {}, "derived": {}, "keep": None, "zip": [], "include": []},
         "measure": {"when": {"early": "log", "every_epochs": None, "every_steps": None,
                              "steps": None, "final": True, "initial": True},
@@ -164,7 +166,7 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
         "save": {"weights": "none"},
         "compute": {"device": "auto", "pack": "auto", "cpus": 1.0, "gpus": "auto",
                     "precision": "fp32"},
-        "claims": []}
+        "claims": [], "probes": []}
     assert found.base_dir == tmp_path
     assert found.source == str(tmp_path / "spec.yaml")
     assert json.loads(found.text) == BASE
@@ -191,7 +193,7 @@ def test_resolving_the_resolved_changes_nothing(tmp_path):
     ("train", {"lr_schedule": {"name": "warmup", "epochs": 1}},
      {"lr_schedule": {"name": "warmup", "epochs": 1.0}}),
     ("train", {"lr_schedule": {"name": "cyclic", "period": 2, "factor": 4}},
-     {"lr_schedule": {"name": "cyclic", "period": 2.0, "factor": 4.0}}),
+     {"lr_schedule": {"name": "cyclic", "period": 2.0, "factor": 4.0, "by": "step"}}),
     ("train", {"epochs": None, "steps": 7}, {"epochs": None, "steps": 7}),
     ("train", {"epochs": None, "until": {"train_accuracy": 1, "max_epochs": 3}},
      {"until": {"train_accuracy": 1.0, "max_epochs": 3}}),
