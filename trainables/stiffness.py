@@ -42,15 +42,17 @@ def within_between(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return matrix[same].nanmean(), matrix[~same].nanmean()
 
 
-def distances(x: Tensor) -> Tensor:
+def distances(x: Tensor, centre: str = "feature") -> Tensor:
     """(m, m) distances 1 − cos(x_i, x_j), in [0, 2], of inputs of zero mean and unit variance.
 
-    Mean and variance over the m inputs: per channel of images (m, C, …), per feature of tables
-    (m, D). NaN for an input that is the mean itself.
+    The mean over the m inputs is that of each pixel (``feature``: 1 is the distance of unrelated
+    inputs) or of each channel (``channel``: what all images share, such as a dark border, makes
+    them near). The variance is per channel of images (m, C, …), per feature of tables (m, D). NaN
+    for an input that is the mean itself.
     """
     x = x.double()
     over = (0, *range(2, x.dim()))
-    x = x - x.mean(over, keepdim=True)
+    x = x - x.mean(0 if centre == "feature" else over, keepdim=True)
     spread = x.square().mean(over, keepdim=True).sqrt()
     x = (x / torch.where(spread > 0, spread, 1.0)).flatten(1)
     x = x / x.norm(dim=1, keepdim=True)

@@ -86,11 +86,16 @@ def test_means_are_those_of_a_loop_over_pairs(why, pairs, noisy):
     assert declared == pytest.approx(sizes[pairs] / 40)
 
 
-def test_distances_are_of_standardised_inputs():
+@pytest.mark.parametrize("centre", ["feature", "channel"])
+def test_distances_are_of_standardised_inputs(centre):
     x = torch.randn(9, 2, 3, 3, generator=torch.Generator().manual_seed(0)).double()
     x[:, 1] = 5 + 100 * x[:, 1]
-    z = torch.stack([(x[:, c] - x[:, c].mean()) / x[:, c].std(correction=0) for c in range(2)], 1)
-    found = stiffness.distances(x)
+    x[:, :, 0] += 40.0  # a row of pixels that is bright in all images
+    z = torch.empty_like(x)
+    for c in range(2):
+        z[:, c] = x[:, c] - (x[:, c].mean() if centre == "channel" else x[:, c].mean(0))
+        z[:, c] /= z[:, c].std(correction=0)
+    found = stiffness.distances(x, centre)
     for i in range(9):
         for j in range(9):
             expected = 1 - F.cosine_similarity(z[i].flatten(), z[j].flatten(), dim=0).item()

@@ -117,7 +117,7 @@ def _of_run(probe: Probe, chosen: _Set, grams: Tensor, options: Mapping[str, Any
         inner = chosen.pairs(cosines(grams[0], floor))
         means |= {f"{n}_inner": v for n, v in _means(inner, *of_classes).items()}
     shared = chosen.x.dim() == probe.pack.x_train.dim()
-    distance = chosen.pairs(distances(chosen.x if shared else chosen.x[r]))
+    distance = chosen.pairs(distances(chosen.x if shared else chosen.x[r], options["centre"]))
     same = rows[:, None] == columns
     line = decay(distance, cos.masked_fill(~same, torch.nan),
                  *_resampled(probe, chosen, cos.shape, options["resamples"], r))

@@ -33,6 +33,7 @@ MONITOR = Monitor(
         "examples": whole(200, 2, 10_000),
         "pairs": choice("train", ("train", "test", "cross")),
         "exclude_last_layer": flag(False),
+        "centre": choice("feature", ("feature", "channel")),
         "bins": whole(10, 2, 100),
         "resamples": whole(200, 20, 10_000),
     },
