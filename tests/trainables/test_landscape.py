@@ -4,9 +4,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.trainables.landscapes import LINEAR, MLP, subject
-from tests.trainables.runs import blobs, config
+from tests.trainables.runs import blobs, config, fresh_model
 from trainables.errors import InputError
 from trainables.landscape import ARITIES, PROBES, find, run
 from trainables.monitors import Sizes
@@ -35,6 +36,20 @@ def test_every_kind_yields_declared_quantities_of_one_run(name):
     assert all(len(c.value) == 1 for _, c in found)
     assert len({(q, c.series, float(c.x[0])) for q, c in found}) == len(found)
     assert all(c.rows(0) for q, c in found if not q.startswith("tunnel_width"))
+
+
+@pytest.mark.parametrize("name", [n for n, k in PROBES.items() if k.weights])
+def test_weights_of_nan_give_no_losses_and_no_error(name):
+    kind, data = PROBES[name], blobs()
+    configs = [config(MLP, seed=s) for s in range(RUNS[kind.arity])]
+    weights = [{n: torch.full_like(t, torch.nan) for n, t in fresh_model(c, data).state_dict(
+        ).items()} if c["seed"] == 0 else fresh_model(c, data).state_dict() for c in configs]
+    found = run(name, subject(configs, data, weights=weights), QUICK[name])
+    assert found
+    for q, c in found:
+        if q in ("interpolation_half_width", "connector_centre_loss", "tunnel_loss",
+                 "tunnel_width", "tunnel_widths", "tunnel_open"):
+            assert c.rows(0) == [], (q, c.series)
 
 
 @pytest.mark.parametrize("name", PROBES)

@@ -131,7 +131,8 @@ def _tunnels_cost(o: Mapping[str, Any], sizes: Sizes, runs: int) -> float:  # no
 def _subspace_cost(o: Mapping[str, Any], sizes: Sizes, runs: int) -> float:  # noqa: ARG001
     share = min(1.0, (o["batch_size"] or sizes.train) / sizes.train)
     cuts = o["draws"] * len(o["dims"])
-    return cuts * (o["steps"] * share + _evaluations(1, sizes))
+    products = 2 * o["dims"][-1] / (3 * sizes.train)  # with M and Mᵀ, of a dense net
+    return cuts * (o["steps"] * (share + products) + _evaluations(1, sizes))
 
 
 def _first_epoch_cost(o: Mapping[str, Any], sizes: Sizes, runs: int) -> float:  # noqa: ARG001

@@ -32,8 +32,8 @@ class DenseBasis:
 class HartleyBasis:
     """M = D H E, for where a dense M would not fit: d random columns E of the discrete Hartley
     transform of length P (symmetric, orthogonal: (cos + sin)(2π i j / P) / √P), rows times random
-    signs D. Orthonormal to rounding, every entry of size O(1/√P); not Haar, but each column has
-    exactly white second moments over the signs. P log P a product, P + d numbers.
+    signs D. Orthonormal to rounding, no entry above √(2/P); not Haar, but E M Mᵀ = d/P I over signs
+    and columns, as for Haar. P log P a product, P + d numbers.
     """
 
     def __init__(self, dim: int, count: int, source: torch.Generator, like: Tensor):

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainables import streams
 from trainables.curves import Curve
 from trainables.landscape import CENTRE_ORDER, Subject
+from trainables.landscape.descent import Adam
 from trainables.landscape.interpolation import barrier
 from trainables.landscape.surface import Surface, batches, curve
 
@@ -78,7 +79,7 @@ def bend(straight: Tensor, index: Iterable[Tensor], gradients: Callable[[Tensor,
     axis = straight[:, -1:] - straight[:, :1]
     axis = axis / axis.norm(dim=2, keepdim=True)
     offset = torch.zeros_like(straight[:, 1:-1])
-    adam = torch.optim.Adam([offset], lr=options["lr"])
+    adam = Adam(offset, options["lr"])
     strata = torch.arange(options["positions"], dtype=torch.float64)
     for step, batch in enumerate(index):
         drawn = torch.rand(len(strata), dtype=torch.float64,
@@ -87,8 +88,7 @@ def bend(straight: Tensor, index: Iterable[Tensor], gradients: Callable[[Tensor,
         points = weights @ torch.cat(
             [straight[:, :1], straight[:, 1:-1] + offset, straight[:, -1:]], dim=1)
         grads = gradients(points.reshape(-1, dim), batch).view(pairs, -1, dim)
-        offset.grad = weights[:, 1:-1].T @ grads / len(strata)
-        adam.step()
+        adam.step(weights[:, 1:-1].T @ grads / len(strata))
         offset -= (offset * axis).sum(2, keepdim=True) * axis
     return torch.cat([straight[:, :1], straight[:, 1:-1] + offset, straight[:, -1:]], dim=1)
 
@@ -125,10 +125,12 @@ def lower_centre(centre: Tensor, sides: Tensor, index: Iterable[Tensor],
     ``positions`` uniform random points of random triangles; positions GE·m/N a step.
     """
     spread = (sides.reshape(-1, sides.shape[2]) - centre).double()
+    if not spread.isfinite().all():
+        return torch.full_like(centre, torch.nan)
     _, sizes, rows = torch.linalg.svd(spread, full_matrices=False)
     rows = rows[sizes > 1e-9 * sizes[0]].to(centre)
     offset = torch.zeros_like(centre)
-    adam = torch.optim.Adam([offset], lr=options["lr"])
+    adam = Adam(offset, options["lr"])
     count = options["positions"]
     for step, batch in enumerate(index):
         source = streams.generator(seed, "connector_centre", step)
@@ -137,8 +139,7 @@ def lower_centre(centre: Tensor, sides: Tensor, index: Iterable[Tensor],
         weights = torch.stack([drawn[:, 0], drawn[:, 1] - drawn[:, 0], 1 - drawn[:, 1]], 1)
         weights = weights.to(sides)
         points = weights[:, :1] * (centre + offset) + (weights[:, 1:, None] * sides[chosen]).sum(1)
-        offset.grad = weights[:, 0] @ gradients(points, batch) / count
-        adam.step()
+        adam.step(weights[:, 0] @ gradients(points, batch) / count)
         offset -= rows.T @ (rows @ offset)
     return centre + offset
 

@@ -14,7 +14,7 @@ def first_crossing(at: Callable[[Tensor], Tensor], grid: Tensor, values: Tensor,
     ``level`` (K,); ``at`` maps (K,) positions to (K,) values. The first interval of the grid whose
     end is above is bisected, then the secant is taken: exact to the interval's width / 2^bisections
     and, where the line is smooth, to its square. A rise and fall between two grid points is
-    missed, so the result is never too small. NaN counts as above. K evaluations a bisection.
+    missed: the result is never too small. A NaN value counts as above. K evaluations a bisection.
     """
     above = ~(values <= level[:, None])
     i = above.int().argmax(1)
@@ -29,4 +29,5 @@ def first_crossing(at: Callable[[Tensor], Tensor], grid: Tensor, values: Tensor,
         below, beyond = torch.where(up, below, value), torch.where(up, value, beyond)
     secant = low + (high - low) * ((level - below) / (beyond - below)).clamp(0, 1)
     secant = torch.where(beyond.isfinite() & (beyond > below), secant, high)
-    return torch.where(above.any(1), torch.where(i == 0, grid[0], secant), torch.inf)
+    found = torch.where(above.any(1), torch.where(i == 0, grid[0], secant), torch.inf)
+    return torch.where(level.isnan(), torch.nan, found)

@@ -78,8 +78,8 @@ def half_widths(at, alpha: Tensor, loss: Tensor, rise: float) -> dict[str, float
             ("second_out", 1.0, (alpha >= 1).nonzero().flatten())):
         x, y = alpha[part], loss[part][None]
         width = float((first_crossing(at, x, y, y[:, 0] + rise, BISECTIONS) - end).abs())
-        if width < float("inf"):
-            found[name] = width
-        else:
+        if width == float("inf"):
             found[f"{name}_at_least"] = float((x[-1] - end).abs())
+        else:
+            found[name] = width
     return found

@@ -24,13 +24,15 @@ def probe(subject: Subject, options: dict) -> list[tuple[str, Curve]]:
     """Training loss along the directions, and the widths: 4 directions (points + bisections)/3 GE.
 
     The threshold is ``threshold``, or half-way between the loss here and at step 0 where it is
-    null. Where the loss here is above it, all widths are 0.
+    null. Where the loss here is above it, all widths are 0; where it is not finite, there are none.
     """
     surface = Surface(subject)
     theta = surface.point(subject.weights[0])
     norm = theta.double().norm()
     here, start = surface.losses(torch.stack([theta, surface.initial])).tolist()
     level = (here + start) / 2 if options["threshold"] is None else options["threshold"]
+    if not math.isfinite(here):
+        level = math.nan
     drawn = streams.normal(
         [subject.seed], "tunnels", 0, (options["directions"], surface.dim), theta)[0]
     shapes = [p.shape[1:] for p in surface.pack.initial.values()]
@@ -51,6 +53,7 @@ def _tunnel(losses: Callable, path: Callable, x: Tensor, wanted: tuple[int, floa
     values = torch.stack([losses(path(a.expand(count))) for a in x], dim=1)
     widths = first_crossing(lambda a: losses(path(a)), x, values,
                             torch.full((count,), level, dtype=torch.float64), bisections)
+    open_ = torch.where(widths.isnan(), torch.nan, widths.isinf().double()).mean()
     known = lambda t: torch.where(t.isfinite(), t, torch.nan)  # noqa: E731
     quartiles = torch.stack([quantile(widths, q) for q in QUARTILES.values()])
     found = [("tunnel_loss", curve(x, known(quantile(values, q)), f"{series}_{name}"))
@@ -58,7 +61,7 @@ def _tunnel(losses: Callable, path: Callable, x: Tensor, wanted: tuple[int, floa
     return [*found,
             ("tunnel_width", curve(QUARTILES.values(), known(quartiles), series)),
             ("tunnel_widths", curve(torch.arange(count), known(widths), series)),
-            ("tunnel_open", curve([x[-1]], [widths.isinf().double().mean()], series))]
+            ("tunnel_open", curve([x[-1]], [open_], series))]
 
 
 def quantile(values: Tensor, q: float) -> Tensor:
