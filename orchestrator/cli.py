@@ -23,6 +23,9 @@ _set = click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE",
 _storage = click.option("--storage", metavar="DIR", help="Override the spec's storage.")
 _yes = click.option("--yes", is_flag=True, help="Go ahead with more than 100,000 runs.")
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+_inline = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+_address = click.option("--address", metavar="ADDRESS",
+                        help="A running Ray cluster, like auto or ray://….")
 
 
 def _kind(command: Callable[..., int]) -> Callable[..., None]:
@@ -94,8 +97,8 @@ def plan(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, 
 @_storage
 @_yes
 @_json
-@click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
-@click.option("--address", metavar="ADDRESS", help="A running Ray cluster, like auto or ray://….")
+@_inline
+@_address
 @_kind
 def run(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, as_json: bool,
         inline: bool, address: str | None) -> int:
@@ -107,7 +110,38 @@ def run(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, a
     planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
     ended = session.run_sweep(planned, inline=inline, address=address)
     click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
-    return FAILED if ended.failures else DONE
+    return FAILED if ended.failures or ended.probe_failures else DONE
+
+
+@main.command()
+@click.argument("spec", metavar="SPEC|DIR")
+@_set
+@_yes
+@_storage
+@_json
+@_inline
+@_address
+@_kind
+def probe(spec: str, overrides: tuple[str, ...], yes: bool, storage: str | None, as_json: bool,
+          inline: bool, address: str | None) -> int:
+    """Make the missing probes of a sweep whose runs have ended. Trains nothing.
+
+    Takes the spec, whose section `probes` may have changed, or the sweep's folder.
+    """
+    import orchestrator
+    from orchestrator import planner, session, tell
+    from orchestrator.spec import load_folder
+
+    _stop_on_terminate()
+    folder = Path(spec)
+    if (folder / "resolved.yaml").is_file():
+        moved = [f"storage={storage}"] if storage else []
+        planned = planner.make_plan(load_folder(folder, [*overrides, *moved]), yes=yes)
+    else:
+        planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
+    ended = session.run_sweep(planned, inline=inline, address=address, probes_only=True)
+    click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
+    return FAILED if ended.probe_failures else DONE
 
 
 @main.command()

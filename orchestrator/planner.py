@@ -11,6 +11,7 @@ from orchestrator import measuring
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, Run, pack
+from orchestrator.probeplan import ProbePlan, probe_plans
 from orchestrator.store import LocalStore
 
 NUMERICS = 1  # raised only when results change on purpose
@@ -31,6 +32,8 @@ class Plan:
     packs: tuple[PackPlan, ...]   # to do; begun ones with exactly their members, first
     begun: frozenset[str]         # pack_ids that have a state or were fixed
     strangers: int                # runs in the tables that the spec no longer names
+    probes: tuple[ProbePlan, ...] = ()  # to do
+    probes_ended: int = 0
 
     @property
     def folder(self) -> Path:
@@ -96,11 +99,14 @@ def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger:
         if any(m.run_id in wanted for m in members):
             taken.append(PackPlan(fixed["pack_id"], members, fixed["width"], fixed["engine"]))
     held = {m.run_id for p in taken for m in p.members}
+    probes, made = probe_plans(spec, runs, NUMERICS), ledger.ended_probes()
     fresh = pack([r for r in runs if r.run_id not in tabled and r.run_id not in held], suits)
     return Plan(
         spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),
         ended=frozenset(tabled & set(wanted)), packs=(*taken, *fresh),
-        begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)))
+        begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)),
+        probes=tuple(p for p in probes if p.probe_id not in made),
+        probes_ended=sum(p.probe_id in made for p in probes))
 
 
 class _Suits:

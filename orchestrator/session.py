@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,9 +14,11 @@ from orchestrator import costs, preflight
 from orchestrator.columns import config_types, monitor_columns
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
-from orchestrator.packrun import order, run_pack
+from orchestrator.packrun import run_pack
 from orchestrator.planner import Plan, check_unchanged, resolved_tree
-from orchestrator.progress import Progress
+from orchestrator.probeplan import weight_problems
+from orchestrator.proberun import run_probe
+from orchestrator.stages import Stage, Stages
 from orchestrator.store import LocalStore
 from orchestrator.tell import headline
 
@@ -24,7 +27,8 @@ from orchestrator.tell import headline
 class Outcome:
     """How a session ended: the sweep's folder, the packs that failed, and the analysis.
 
-    ``spent``: the gradient equivalents of measuring and of training, and the budget.
+    ``spent``: the gradient equivalents of measuring and of training, and the budget. ``skipped``:
+    the probes that were not made, and why, in words.
     """
 
     folder: Path
@@ -32,24 +36,32 @@ class Outcome:
     summary: Any
     seconds: float
     spent: Mapping[str, float | None] = field(default_factory=dict)
+    probe_failures: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
-              out: TextIO | None = None) -> Outcome:
+              out: TextIO | None = None, probes_only: bool = False) -> Outcome:
     """Runs what is missing of the plan, then writes the report. UserError before anything starts.
+
+    ``probes_only``: of a sweep that was run before, the probes whose runs have ended.
 
     Ctrl-C raises KeyboardInterrupt after the workers have stopped: nothing committed is lost.
     """
     out, start = out or sys.stderr, time.monotonic()
     check(plan, on_cluster=address is not None)
+    if probes_only and read_resolved(plan.folder) is None:
+        raise UserError(plan.spec.problem(f"{plan.folder} holds no sweep", "name",
+                                          "run it first: sgdscope run"))
     out.write(f"{headline(plan)}\n")
     folder = open_folder(plan)
-    failures: Mapping[str, str] = {}
-    if plan.packs:
-        failures = _run_packs(plan, folder, inline=inline, address=address, out=out)
+    stages = Stages(plan, folder, out)
+    with closing(stages.probes() if probes_only else stages.all()) as wanted:
+        _work_off(wanted, plan, inline=inline, address=address)
     out.write("analysing …\n")
     summary = analyze(folder)
-    return Outcome(folder, failures, summary, time.monotonic() - start, _spent(plan))
+    return Outcome(folder, stages.failures, summary, time.monotonic() - start, _spent(plan),
+                   stages.probe_failures, stages.skipped)
 
 
 def _spent(plan: Plan) -> dict[str, float | None]:
@@ -69,6 +81,7 @@ def check(plan: Plan, *, on_cluster: bool = False) -> None:
     problems = [] if on_cluster else preflight.machine_problems(plan.spec)
     problems += preflight.storage_problems(plan.folder)
     problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan))
+    problems += weight_problems(plan, Ledger(LocalStore(plan.folder)))
     if problems:
         raise UserError(*problems)
     earlier = read_resolved(plan.folder)
@@ -118,40 +131,26 @@ def analyze(folder: Path) -> Any:
                                  "spec": spec.decode("utf-8-sig")})
 
 
-def _run_packs(plan: Plan, folder: Path, *, inline: bool, address: str | None,
-               out: TextIO) -> Mapping[str, str]:
-    packs = sorted(plan.packs, key=costs.weight, reverse=True)
-    orders = [order(p, plan.spec, folder) for p in packs]
-    store = LocalStore(folder)
-    for pack in packs:
-        store.delete(f"packs/{pack.pack_id}/error.txt")
-    progress = Progress(orders, [costs.weight(p) for p in packs], out)
-    try:
-        if inline:
-            _run_inline(orders, progress)
-        else:
-            from orchestrator.sweep import run_on_ray
+def _work_off(stages: Iterable[Stage], plan: Plan, *, inline: bool, address: str | None) -> None:
+    if inline:
+        for stage in stages:
+            _run_inline(stage)
+    elif plan.packs or plan.probes:
+        from orchestrator.sweep import run_on_ray
 
-            compute = plan.spec.compute
-            gpus = 0 if compute.device == "cpu" else compute.gpus
-            run_on_ray(orders, cpus=compute.cpus, gpus=gpus, address=address, listener=progress)
-    finally:
-        progress.close()
-    for pack_id, reason in progress.failures.items():
-        store.replace(f"packs/{pack_id}/error.txt", reason.encode())
-    return progress.failures
+        compute = plan.spec.compute
+        gpus = 0 if compute.device == "cpu" else compute.gpus
+        run_on_ray(stages, cpus=compute.cpus, gpus=gpus, address=address)
 
 
-def _run_inline(orders: Sequence[Mapping[str, Any]], progress: Progress) -> None:
+def _run_inline(stage: Stage) -> None:
     import traceback
 
-    for one in orders:
-        pack_id = one["pack"]["pack_id"]
+    for one, name in zip(stage.orders, stage.ids, strict=True):
         try:
             facts = {"step": 0, "steps": 1, "finished": 0, "diverged": 0}
-            for facts in run_pack(one):
-                progress.told(pack_id, facts, ended=False)
-            progress.told(pack_id, facts, ended=True)
+            for facts in run_probe(one) if "probe" in one else run_pack(one):
+                stage.listener.told(name, facts, ended=False)
+            stage.listener.told(name, facts, ended=True)
         except Exception:  # noqa: BLE001  (whatever a user's model raises is shown to the user)
-            progress.failed(pack_id, traceback.format_exc())
-
+            stage.listener.failed(name, traceback.format_exc())

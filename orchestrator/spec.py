@@ -74,6 +74,25 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
                        overrides=tuple(overrides))
 
 
+def load_folder(folder: Path, overrides: Sequence[str] = ()) -> Spec:
+    """The spec that a sweep's folder was made by, as resolved there; the folder may have moved.
+
+    The user's own modules and relative data paths are looked up in the current directory.
+    """
+    import yaml
+
+    source = folder / "resolved.yaml"
+    tree = yaml.safe_load(source.read_bytes())
+    tree = {k: v for k, v in tree.items() if k in sections.TOP} | {
+        "name": folder.resolve().name, "storage": str(folder.resolve().parent)}
+    chosen = [{name: options} for name, options in tree["measure"]["monitors"]]
+    tree["measure"] = {**tree["measure"], "monitors": chosen}
+    overridden, failed = override(tree, overrides)
+    reader = _Reader(Places(str(source), tree, {}, overridden), failed)
+    return reader.spec(base_dir=Path.cwd(), text=(folder / "spec.yaml").read_text("utf-8-sig"),
+                       source=str(source), overrides=tuple(overrides))
+
+
 def _find(source: str) -> tuple[Path, Path]:
     """The file and the folder its relative paths mean; a folder named like a preset is no file."""
     path = Path(source)

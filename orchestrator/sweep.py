@@ -1,17 +1,18 @@
-"""Ray Tune: the only file that runs a sweep on Ray. One pack a trial, actors reused.
+"""Ray Tune: the only file that runs a sweep on Ray. One pack or probe a trial, actors reused.
 
 Tune schedules and restarts; it keeps nothing that matters. Rows and states are committed by the
-workers themselves, so whatever Tune forgets is found again by pack_id.
+workers themselves, so whatever Tune forgets is found again by its id.
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _ENVIRONMENT = {
@@ -31,21 +32,24 @@ from ray import tune  # noqa: E402
 
 from orchestrator.errors import Problem, UserError  # noqa: E402
 from orchestrator.packrun import run_pack  # noqa: E402
+from orchestrator.proberun import run_probe  # noqa: E402
+from orchestrator.stages import Stage  # noqa: E402
 
-WORKER_LOSSES = 5  # times that a pack's worker may vanish before the pack is given up
+WORKER_LOSSES = 5  # times that a worker may vanish before what it ran is given up
 
 
-class PackTrial(tune.Trainable):
-    """A trial: one pack, told a beat at a time."""
+class OrderTrial(tune.Trainable):
+    """A trial: one pack or one probe, told a beat at a time."""
 
     def setup(self, config: dict, orders: Sequence[str] = ()) -> None:
-        """Called once an actor; ``orders`` are the packs of the sweep as JSON."""
+        """Called once an actor; ``orders`` are the packs or probes of a stage as JSON."""
         self._orders = orders
         self.reset_config(config)
 
     def reset_config(self, config: dict) -> bool:
-        """Takes up another pack in the same process."""
-        self._events = run_pack(json.loads(self._orders[config["index"]]))
+        """Takes up another order in the same process."""
+        order = json.loads(self._orders[config["index"]])
+        self._events = run_probe(order) if "probe" in order else run_pack(order)
         self._facts = {"step": 0, "steps": 1, "running": 0, "finished": 0, "diverged": 0}
         return True
 
@@ -70,51 +74,65 @@ class PackTrial(tune.Trainable):
 class _Told(tune.Callback):
     """Passes Tune's events on to our own progress."""
 
-    def __init__(self, orders: Sequence[Mapping], listener: Any):
-        self._orders, self._listener = orders, listener
+    def __init__(self, stage: Stage):
+        self._ids, self._listener = stage.ids, stage.listener
 
-    def _pack_id(self, trial: Any) -> str:
-        return self._orders[trial.config["index"]]["pack"]["pack_id"]
+    def _id(self, trial: Any) -> str:
+        return self._ids[trial.config["index"]]
 
     def on_trial_result(self, iteration, trials, trial, result, **info):  # noqa: ARG002
-        """A beat of one pack."""
+        """A beat of one trial."""
         if result["failure"]:
-            self._listener.failed(self._pack_id(trial), result["failure"])
+            self._listener.failed(self._id(trial), result["failure"])
         else:
-            self._listener.told(self._pack_id(trial), result, ended=result["done"])
+            self._listener.told(self._id(trial), result, ended=result["done"])
 
     def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
         """The worker vanished more often than ``WORKER_LOSSES``."""
         why = trial.get_pickled_error() or "the worker process died"
-        self._listener.failed(self._pack_id(trial), str(why))
+        self._listener.failed(self._id(trial), str(why))
 
 
-def run_on_ray(orders: Sequence[Mapping], *, cpus: float, gpus: float | str, address: str | None,
-               listener: Any) -> None:
-    """Runs the packs as Tune trials, in the order given; returns when all have ended or failed."""
+def run_on_ray(stages: Iterable[Stage], *, cpus: float, gpus: float | str,
+               address: str | None) -> None:
+    """Runs stage after stage, the orders of each as Tune trials in the order given.
+
+    Returns when all have ended or failed. A stage is asked for when the one before has ended;
+    where there is none, nothing is started.
+    """
+    stages = iter(stages)
+    first = next(stages, None)
+    if first is None:
+        return
+    with _cluster(address):
+        resources = _resources(cpus, gpus)
+        for stage in itertools.chain([first], stages):
+            _run_stage(stage, resources)
+
+
+def _run_stage(stage: Stage, resources: dict[str, float]) -> None:
     scratch = tempfile.mkdtemp(prefix="sgdscope-tune-")
+    orders = [json.dumps(o) for o in stage.orders]
     try:
-        with _cluster(address):
-            resources = _resources(cpus, gpus)
-            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by us
-            trainable = tune.with_parameters(PackTrial, orders=[json.dumps(o) for o in orders])
-            tune.Tuner(
-                tune.with_resources(trainable, resources),
-                param_space={"index": tune.grid_search(list(range(len(orders))))},
-                tune_config=tune.TuneConfig(
-                    reuse_actors=True, trial_name_creator=_trial_name,
-                    trial_dirname_creator=_trial_name),
-                run_config=tune.RunConfig(
-                    name="packs", storage_path=scratch, verbose=0, log_to_file=False,
-                    failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
-                    callbacks=[_Told(orders, listener)]),
-            ).fit()
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by us
+        trainable = tune.with_parameters(OrderTrial, orders=orders)
+        tune.Tuner(
+            tune.with_resources(trainable, resources),
+            param_space={"index": tune.grid_search(list(range(len(orders))))},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True, trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name),
+            run_config=tune.RunConfig(
+                name="sweep", storage_path=scratch, verbose=0, log_to_file=False,
+                failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
+                callbacks=[_Told(stage)]),
+        ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _trial_name(trial: Any) -> str:
-    return f"pack-{trial.config['index']}"
+    return f"trial-{trial.config['index']}"
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the commands print: plans, endings and presets, as text and as JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ def headline(plan: Plan) -> str:
     done = f", {len(plan.ended)} of them done" if plan.ended else ""
     return (f"{plan.spec.name}: {count(len(plan.runs), 'run')}{done};"
             f" {count(len(plan.packs), 'pack')} to do"
-            f" → {plan.folder}")
+            + (f", {count(len(plan.probes), 'probe')} to do" if plan.probes else "")
+            + f" → {plan.folder}")
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -33,6 +35,8 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
         "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
         **measuring_facts(plan),
+        "probes": len(plan.probes), "probes_done": plan.probes_ended,
+        "probes_ge": sum(p.cost for p in plan.probes),
     }
 
 
@@ -87,6 +91,7 @@ def plan_text(plan: Plan) -> str:
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
         f" ({clock(f['compute_s'])} of computing; by {f['source']})"
         if f["packs"] else "time     nothing to train",
+        *_probe_lines(plan, f),
         f"disk     about {f['disk_bytes'] / 1e6:.1f} MB",
     ]
     for pack in plan.packs[:40]:
@@ -94,6 +99,19 @@ def plan_text(plan: Plan) -> str:
     if len(plan.packs) > 40:
         lines.append(f"         … and {len(plan.packs) - 40} more packs")
     return "\n".join(lines)
+
+
+def _probe_lines(plan: Plan, f: Mapping[str, Any]) -> list[str]:
+    if not plan.spec.probes:
+        return []
+    kinds = Counter(p.kind for p in plan.probes)
+    to_do = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    ends = [f"probes   {f['probes']} to do" + (f" ({to_do})" if to_do else ""),
+            f"{f['probes_done']} done" if f["probes_done"] else "",
+            f"about {f['probes_ge']:,.0f} gradients over the training set, beside the time above"
+            if f["probes_ge"] else "",
+            "they imply save: {weights: final}" if any(p.weights for p in plan.probes) else ""]
+    return ["; ".join(filter(None, ends))]
 
 
 def _pack_line(pack: Any) -> str:
@@ -142,7 +160,7 @@ def summary_json(summary: Any) -> str:
 def ended_text(ended: Any) -> str:
     """How a sweep ended, its failures first."""
     spent = [spent_line(ended.spent)] if ended.spent else []
-    return "\n".join([*_failure_lines(ended.failures, ended.folder), *spent,
+    return "\n".join([*_failure_lines(ended.failures, ended.folder), *_probe_endings(ended), *spent,
                       summary_text(ended.summary)])
 
 
@@ -152,6 +170,8 @@ def ended_json(ended: Any) -> str:
         "folder": str(ended.folder), "seconds": round(ended.seconds, 1),
         "spent": dict(ended.spent),
         "failures": {p: last_line(w) for p, w in ended.failures.items()},
+        "probe_failures": {p: last_line(w) for p, w in ended.probe_failures.items()},
+        "probes_skipped": dict(ended.skipped),
         **json.loads(summary_json(ended.summary))})
 
 
@@ -164,6 +184,19 @@ def _failure_lines(failures: Mapping[str, str], folder: Any) -> list[str]:
         lines.append(f"… and {len(failures) - 5} more packs failed")
     if failures:
         lines.append("the other runs are whole; the same command tries the failed packs again")
+    return lines
+
+
+def _probe_endings(ended: Any) -> list[str]:
+    lines = []
+    for probe_id, why in list(ended.probe_failures.items())[:5]:
+        lines += [f"probe {probe_id} failed: {last_line(why)}",
+                  f"  log: {ended.folder}/probes/{probe_id}.error.txt"]
+    if len(ended.probe_failures) > 5:
+        lines.append(f"… and {len(ended.probe_failures) - 5} more probes failed")
+    lines += [f"probe {p} was not made: {why}" for p, why in list(ended.skipped.items())[:5]]
+    if len(ended.skipped) > 5:
+        lines.append(f"… and {len(ended.skipped) - 5} more probes were not made")
     return lines
 
 

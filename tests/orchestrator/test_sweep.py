@@ -13,18 +13,21 @@ import ray
 from orchestrator import plan, sweep
 from orchestrator.errors import UserError
 from orchestrator.session import run_sweep
+from orchestrator.stages import Stage
 from orchestrator.sweep import run_on_ray
 from tests.orchestrator.specs import failing
+
+PROBES = "probes=[{tunnels: {directions: 2, points: 5}}, {first_epoch: {seeds: 2, examples: 9}}]"
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """A sweep of which one of two packs raises, run on Ray."""
+    """A sweep of which one of two packs raises, and its probes, run on Ray."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.report.write", lambda *_: None)
         # One pack at a time: the second is taken up by the worker of the first.
         planned = plan(failing(tmp_path_factory.mktemp("ray")),
-                       overrides=[f"compute.cpus={os.cpu_count()}"])
+                       overrides=[f"compute.cpus={os.cpu_count()}", PROBES])
         out = io.StringIO()
         return planned, run_sweep(planned, out=out), out.getvalue()
 
@@ -52,20 +55,37 @@ def test_a_pack_that_raises_is_told_with_its_traceback(ended):
 
 def test_ray_is_gone_afterwards(ended):
     assert not ray.is_initialized()
-    assert {p.name for p in ended[1].folder.iterdir()} <= {
-        "spec.yaml", "resolved.yaml", "planned.txt", "tables", "packs"}  # nothing of Tune's
+    ours = {"spec.yaml", "resolved.yaml", "planned.txt", "tables", "packs", "weights", "probes"}
+    assert {p.name for p in ended[1].folder.iterdir()} <= ours  # nothing of Tune's
 
 
 @pytest.mark.usefixtures("no_report")
 def test_the_same_sweep_inline_has_the_same_rows(ended, tmp_path):
     """A pack's rows do not depend on what runs it."""
     planned, outcome, _ = ended
-    inline = run_sweep(plan(planned.spec.source, storage=tmp_path), inline=True, out=io.StringIO())
-    for table in ("runs", "snapshots", "spectra"):
+    inline = run_sweep(plan(planned.spec.source, overrides=[PROBES], storage=tmp_path),
+                       inline=True, out=io.StringIO())
+    for table in ("runs", "snapshots", "spectra", "curves"):
         one, two = (pd.read_parquet(f / "tables" / table) for f in (outcome.folder, inline.folder))
         same = [c for c in one if not c.startswith(("time_", "host_"))]
         pd.testing.assert_frame_equal(one[same], two[same])
     assert list(inline.failures) == list(outcome.failures)
+    assert inline.skipped == outcome.skipped
+
+
+def test_probes_follow_the_runs_that_ended(ended):
+    """The probe that reads the weights of a run that failed is not made, for a reason in words."""
+    planned, outcome, said = ended
+    (good,) = pd.read_parquet(outcome.folder / "tables" / "runs").run_id
+    (bad,) = {r.run_id for r in planned.runs} - {good}
+    made = {(p.kind, p.runs[0].run_id): p.probe_id for p in planned.probes}
+    assert outcome.skipped == {made.pop(("tunnels", bad)): f"tunnels: its run {bad} has not ended"}
+    assert set(pd.read_parquet(outcome.folder / "tables" / "curves").subject_id) == {
+        made["tunnels", good], made["first_epoch", good]}
+    ((broken, why),) = outcome.probe_failures.items()  # its model raises here too
+    assert broken == made["first_epoch", bad]
+    assert why.rstrip().endswith("sixteen is too many")
+    assert "probes 2/3" in said
 
 
 def test_no_cluster_at_an_address(monkeypatch):
@@ -74,7 +94,12 @@ def test_no_cluster_at_an_address(monkeypatch):
 
     monkeypatch.setattr(ray, "init", nobody)
     with pytest.raises(UserError, match=r"no Ray cluster answers at ray://x: nothing at ray://x\n"):
-        run_on_ray([], cpus=1, gpus=0, address="ray://x", listener=None)
+        run_on_ray([Stage([], [], None)], cpus=1, gpus=0, address="ray://x")
+
+
+def test_without_a_stage_nothing_is_started(monkeypatch):
+    monkeypatch.setattr(ray, "init", None)
+    run_on_ray([], cpus=1, gpus=0, address=None)
 
 
 def test_what_no_node_has_is_told(monkeypatch):

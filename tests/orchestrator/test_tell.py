@@ -14,9 +14,9 @@ LINES = ["fitted 12 runs", "the law holds", "report: /r.html"]
 SUMMARY = SimpleNamespace(lines=LINES, verdict="the law holds", path=Path("/r.html"))
 
 
-def outcome(failures, spent=None):
+def outcome(failures, spent=None, **probes):
     return SimpleNamespace(folder=Path("/s/tiny"), failures=failures, summary=SUMMARY, seconds=1.26,
-                           spent=spent or {})
+                           spent=spent or {}, **{"probe_failures": {}, "skipped": {}, **probes})
 
 
 def test_a_plan_in_words_and_as_json_agree(tmp_path):
@@ -70,6 +70,7 @@ def test_an_ending():
     assert tell.ended_text(outcome({})).splitlines() == LINES
     assert json.loads(tell.ended_json(outcome({}))) == {
         "folder": "/s/tiny", "seconds": 1.3, "spent": {}, "failures": {},
+        "probe_failures": {}, "probes_skipped": {},
         "verdict": "the law holds", "report": "/r.html", "lines": LINES}
 
 
@@ -92,6 +93,33 @@ def test_failures_come_first_and_end(count):
     assert ("… and 2 more packs failed" in lines) == (count == 7)
     assert "the same command tries the failed packs again" in lines[-4]
     assert json.loads(tell.ended_json(outcome(failures)))["failures"]["p0"] == "ValueError: 0"
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_probes_that_failed_or_were_not_made(count):
+    why = "tunnels: its run r diverged at step 3"
+    ended = outcome({}, skipped={f"q{i}": why for i in range(count)},
+                    probe_failures={f"p{i}": "Traceback\nValueError: x" for i in range(count)})
+    lines = tell.ended_text(ended).splitlines()
+    assert lines[:2] == ["probe p0 failed: ValueError: x", "  log: /s/tiny/probes/p0.error.txt"]
+    assert f"probe q0 was not made: {why}" in lines
+    assert sum(line.startswith("probe ") for line in lines) == 2 * min(count, 5)
+    assert ("… and 2 more probes failed" in lines) == (count == 7)
+    assert ("… and 2 more probes were not made" in lines) == (count == 7)
+    found = json.loads(tell.ended_json(ended))
+    assert found["probe_failures"]["p0"] == "ValueError: x"
+    assert len(found["probes_skipped"]) == count
+
+
+def test_the_probes_of_a_plan(tmp_path):
+    planned = plan(tiny(tmp_path, probes=["wedge", "tunnels"]))
+    assert "; 1 pack to do, 3 probes to do → " in tell.headline(planned)
+    facts = json.loads(tell.plan_json(planned))
+    assert (facts["probes"], facts["probes_done"]) == (3, 0)
+    assert facts["probes_ge"] == sum(p.cost for p in planned.probes) > 0
+    (line,) = [n for n in tell.plan_text(planned).splitlines() if n.startswith("probes ")]
+    assert line.startswith("probes   3 to do (1 wedge, 2 tunnels); about ")
+    assert line.endswith("they imply save: {weights: final}")
 
 
 @pytest.mark.parametrize("why", ["", "\n"])
