@@ -21,10 +21,11 @@ def draw(pack: Pack, seeds: list[int], stream: str, step: int, count: int,
 
     Independent of each other and of the order of training: a function of (seed, stream, step).
     Without replacement within a batch, or with, as the run samples. Where a batch is the whole
-    training set there is one batch only. ``size`` defaults to the run's own S; at most N.
+    training set there is one batch only. ``size`` defaults to the run's own S at that step; at
+    most N.
     """
     total = pack.train_size
-    size = min(size or pack.batch_size, total)
+    size = min(size or pack.calendar.batch_size(pack.calendar.locate(step)[0]), total)
     replacement = pack.train["sampling"] == "with_replacement"
     if size == total and not replacement:
         return torch.arange(total, device=pack.device).expand(len(seeds), 1, total)
