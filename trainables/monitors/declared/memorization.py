@@ -4,13 +4,16 @@ from trainables.monitors import Monitor
 from trainables.options import choice, flag, number, whole
 
 
+SWEEPS = 15  # of a search that ends by itself: 7 to 21 measured on digits, by noise and epoch
+
+
 def _cost(options, sizes):
-    """Predictions of the training set, the adversarial search in full, and the unrolled steps."""
+    """Predictions of the training set, a typical adversarial search, and the unrolled steps."""
     spent = sizes.train / sizes.measure / 3
     if options["iterations"]:
         of_set = sizes.test if options["set"] == "test" else sizes.measure
         share = min(options["examples"], of_set) / sizes.measure
-        spent += (options["iterations"] + 1) * share * 2 / 3
+        spent += (min(SWEEPS, options["iterations"]) + 1) * share * 2 / 3
     if options["sensitivity"]:
         at = list(range(options["every"], options["steps"] + 1, options["every"]))
         at = at or [options["steps"]]
