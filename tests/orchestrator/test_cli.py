@@ -281,3 +281,67 @@ def test_help_and_version():
     assert "sgdscope" in call("--version").stdout
     shown = call("--help").stdout
     assert all(f"  {name} " in shown for name in main.commands)
+
+
+# probes
+
+
+PROBES = [{"interpolation": {"points": 5}}, {"tunnels": {"directions": 2, "points": 5}}]
+SEEDS = {"axes": {"lr": [0.05], "seed": {"count": 2}}}
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("by", ["spec", "folder"])
+def test_probes_that_are_missing_are_made_later(tmp_path, by):
+    """By a spec whose section changed, or by the folder, also after it was moved."""
+    path = tiny(tmp_path, sweep=SEEDS, save={"weights": "final"})
+    folder = tmp_path / "sweeps" / "tiny"
+    call("run", "--inline", path)
+    before = {k: v for k, v in tree(folder).items() if k.startswith(("tables/", "weights/"))}
+    if by == "folder":
+        folder = folder.rename(tmp_path / "moved")
+        source = [folder]
+    else:
+        source = [path]
+    given = ["-s", f"probes={json.dumps(PROBES)}"]
+    found = json.loads(call("probe", "--inline", "--json", *source, *given).stdout)
+    assert (found["folder"], found["probe_failures"], found["probes_skipped"]) == (
+        str(folder), {}, {})
+    after = tree(folder)
+    assert {k: after[k] for k in before} == before
+    assert sum(k.startswith("probes/") for k in after) == 3
+    call("probe", "--inline", folder)  # what is asked for stands in the folder now
+    assert tree(folder) == after
+
+
+@pytest.mark.usefixtures("no_report")
+def test_probes_of_runs_without_weights_are_refused_before_anything_is_written(tmp_path):
+    path = tiny(tmp_path, sweep=SEEDS)
+    call("run", "--inline", path)
+    before = tree(tmp_path)
+    for command in (["probe", "--inline"], ["run", "--inline"], ["plan"]):
+        shown = call(*command, path, "-s", "probes=[interpolation]", code=2).stderr
+        assert "probes read the weights of runs that ended without saving them: " in shown
+        assert "run the sweep under another name with save: {weights: final}" in shown
+        assert shown.count("error: ") == 1
+    assert tree(tmp_path) == before
+
+
+def test_probes_of_no_sweep(tmp_path):
+    shown = call("probe", "--inline", tiny(tmp_path, probes=["wedge"]), code=2).stderr
+    assert "holds no sweep" in shown
+    assert "sgdscope run" in shown
+    assert not (tmp_path / "sweeps").exists()
+    assert "is a folder" in call("probe", "--inline", tmp_path, code=2).stderr
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_failed_probe_is_1_and_names_its_log(tmp_path):
+    path = tiny(tmp_path, sweep=SEEDS, save={"weights": "final"})
+    call("run", "--inline", path)
+    for weights in (tmp_path / "sweeps/tiny/weights").iterdir():
+        weights.write_bytes(b"x")
+    shown = call("probe", "--inline", path, "-s", "probes=[interpolation]", code=1).stdout
+    log = Path(shown.splitlines()[1].removeprefix("  log: "))
+    assert "Traceback" in log.read_text()
+    call("run", "--inline", path, "-s", "probes=[interpolation]", code=1)
