@@ -139,8 +139,8 @@ def _sensitivity(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
     """Loss sensitivity of ``sensitivity_examples`` training inputs: ``loss_sensitivity``.
 
     Over the next ``steps`` steps of plain SGD at the run's learning rate, whatever its optimiser;
-    at the first snapshot of all, from the initial parameters. Its scale is that of a mean loss over n examples, per unit
-    of the inputs as the model gets them; the Gini coefficient has none.
+    at the first snapshot of all, from the initial parameters. Its scale is that of a mean loss
+    over n examples, per unit of the inputs as the model gets them; the Gini coefficient has none.
     """
     pack = probe.pack
     source = streams.generator(pack.configs[0]["data"]["seed"], "sensitivity")

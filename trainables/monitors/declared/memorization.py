@@ -3,7 +3,6 @@
 from trainables.monitors import Monitor
 from trainables.options import choice, flag, number, whole
 
-
 SWEEPS = 15  # of a search that ends by itself: 7 to 21 measured on digits, by noise and epoch
 
 
