@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from trainables import adam, sgd
+from trainables import adam, nudged, sgd
 from trainables.adam import Adam
+from trainables.nudged import Nudge
 
 if TYPE_CHECKING:
     from trainables.pack import Pack, PackState
@@ -22,6 +23,7 @@ class Optimizer:
 
     name: str
     adam: Adam | None = None
+    nudge: Nudge | None = None
 
 
 def place(configs: Sequence[Mapping[str, Any]], device: torch.device) -> Optimizer:
@@ -34,6 +36,9 @@ def place(configs: Sequence[Mapping[str, Any]], device: torch.device) -> Optimiz
     name = options[0]["name"]
     if name == "adam":
         return Optimizer(name, Adam(each("beta1"), each("beta2"), each("epsilon")))
+    if name == "nudged_sgd":
+        shared = {n: options[0][n] for n in ("k", "every_epochs", "tolerance")}
+        return Optimizer(name, nudge=Nudge(each("gamma"), **shared))
     return Optimizer(name)
 
 
@@ -44,5 +49,11 @@ def advance(pack: "Pack", state: "PackState", grads: sgd.Tensors, rate: Tensor) 
         adam.update_(state.params, state.velocity, state.second, grads, pack.optimizer.adam,
                      step=state.step + 1, rate=rate, weight_decay=decay)
         return
-    sgd.update_(state.params, state.velocity, grads, rate=rate, momentum=pack.momentum,
-                weight_decay=decay, nesterov=pack.train["nesterov"])
+    plain = {"rate": rate, "momentum": pack.momentum, "weight_decay": decay,
+             "nesterov": pack.train["nesterov"]}
+    if pack.optimizer.nudge is None:
+        sgd.update_(state.params, state.velocity, grads, **plain)
+        return
+    nudged.refresh(pack, state, pack.optimizer.nudge)
+    nudged.update_(state.params, state.velocity, grads, state.directions,
+                   pack.optimizer.nudge.gamma, **plain)

@@ -44,10 +44,12 @@ class PackState:
     end_step: Tensor                # (R,) int64, the step at which the run ended
     end_loss: Tensor                # (R,) float64, the loss that ended it
     measure_ge: Tensor              # (R,) float64, gradient equivalents of measuring so far
+    extra_ge: Tensor                # (R,) float64, of training beyond its minibatch gradients
     observed: int = -1              # the last step whose measuring is done
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "measure": 0.0})
     final: dict[str, dict[str, float]] = field(default_factory=dict)  # run_id -> last snapshot
     second: Tensors | None = None   # name -> (R, …); Adam's second moment, not corrected
+    directions: Tensor | None = None  # (R, k, P), nudged SGD's; replaced, never changed in place
     memory: Tensors = field(default_factory=dict)  # (R, …): kept by monitors for the next snapshot
 
     @property
@@ -128,6 +130,8 @@ class Pack:
         self.lr, self.momentum = rates("train", "lr"), rates("train", "momentum")
         self.weight_decay = rates("train", "weight_decay")
         self.gradient_noise = rates("noise", "gradient")
+        self.fisher_penalty = rates("train", "fisher_penalty")
+        self.has_fisher_penalty = bool(self.fisher_penalty.any())
         self.has_momentum = bool(self.momentum.any())
         self.has_decay = bool(self.weight_decay.any())
         self.has_gradient_noise = bool(self.gradient_noise.any())
@@ -158,13 +162,15 @@ class Pack:
         outcome[real:] = Outcome.FINISHED.code
         params = {n: p.clone() for n, p in self.initial.items()}
         moment = lambda: {n: torch.zeros_like(p) for n, p in params.items()}  # noqa: E731
-        is_adam = self.optimizer.adam is not None
+        is_adam, nudge = self.optimizer.adam is not None, self.optimizer.nudge
         zeros = torch.zeros(r, dtype=torch.float64)
         return PackState(
             step=0, params=params, velocity=moment() if self.has_momentum or is_adam else None,
             second=moment() if is_adam else None, outcome=outcome.to(self.device),
             end_step=torch.zeros(r, dtype=torch.int64, device=self.device),
-            end_loss=zeros.to(self.device), measure_ge=zeros.clone())
+            end_loss=zeros.to(self.device), measure_ge=zeros.clone(), extra_ge=zeros.clone(),
+            directions=None if nudge is None else torch.zeros(
+                r, nudge.k, self.parameters, dtype=self.dtype, device=self.device))
 
     def preconditioner(self, state: PackState) -> Tensors | None:
         """Adam's P at the state's step, name -> (R, …) (see ``adam``); else None."""

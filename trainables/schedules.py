@@ -32,15 +32,15 @@ def lr_factor(schedule: Mapping, step: int, calendar: Calendar, steps: int) -> f
     raise ValueError(f"unknown lr_schedule {name!r}")
 
 
-def total_steps(train: Mapping, calendar: Calendar | int) -> int:
+def total_steps(train: Mapping, calendar: Calendar) -> int:
     """Steps of a run, from ``steps``, ``epochs`` or the bound of ``until``."""
     if train.get("steps"):
         return train["steps"]
     epochs = train["epochs"] if train.get("epochs") else train["until"]["max_epochs"]
-    return _steady(calendar).start(epochs)
+    return calendar.start(epochs)
 
 
-def measuring_steps(when: Mapping, calendar: Calendar | int, steps: int) -> tuple[int, ...]:
+def measuring_steps(when: Mapping, calendar: Calendar, steps: int) -> tuple[int, ...]:
     """The steps at which a run is measured, ascending, each once.
 
     ``early: log``: 1, 2, 4, … up to the first regular measuring (one epoch where there is none);
@@ -48,7 +48,7 @@ def measuring_steps(when: Mapping, calendar: Calendar | int, steps: int) -> tupl
     ``final``: the last.
     """
     chosen: set[int] = {0} if when.get("initial", True) else set()
-    calendar, period = _steady(calendar), None
+    period = None
     if when.get("every_epochs"):
         every = when["every_epochs"]
         period = max(1, round(calendar.step(every)))
@@ -64,11 +64,6 @@ def measuring_steps(when: Mapping, calendar: Calendar | int, steps: int) -> tupl
     if when.get("final", True):
         chosen.add(steps)
     return tuple(sorted(s for s in chosen if 0 <= s <= steps))
-
-
-def _steady(calendar: Calendar | int) -> Calendar:
-    """The calendar; of a whole number, the one with as many steps in every epoch."""
-    return Calendar(calendar, 1) if isinstance(calendar, int) else calendar
 
 
 def budgeted_steps(count: int, steps: int, *, initial: bool = True,

@@ -27,11 +27,19 @@ def update_(
     packs without momentum, ``weight_decay`` None for packs without decay.
     """
     for name, p in params.items():
-        d = grads[name]
-        if weight_decay is not None:
-            d = d + column(weight_decay, p) * p
-        if velocity is not None:
-            v, mu = velocity[name], column(momentum, p)
-            v.mul_(mu).add_(d)
-            d = d + mu * v if nesterov else v
+        d = direction(name, p, velocity, grads, momentum=momentum, weight_decay=weight_decay,
+                      nesterov=nesterov)
         p.addcmul_(d, column(-rate, p))
+
+
+def direction(name: str, p: Tensor, velocity: Tensors | None, grads: Tensors, *, momentum: Tensor,
+              weight_decay: Tensor | None, nesterov: bool) -> Tensor:
+    """What ``update_`` subtracts, times the rate, from one tensor; the velocity takes its step."""
+    d = grads[name]
+    if weight_decay is not None:
+        d = d + column(weight_decay, p) * p
+    if velocity is not None:
+        v, mu = velocity[name], column(momentum, p)
+        v.mul_(mu).add_(d)
+        d = d + mu * v if nesterov else v
+    return d

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainables.pack import Pack, PackState
 
-_FIELDS = ("outcome", "end_step", "end_loss", "measure_ge")
+_FIELDS = ("outcome", "end_step", "end_loss", "measure_ge", "extra_ge")
 _MOMENTS = ("velocity", "second")
 _SCALARS = ("step", "observed", "seconds", "final")
 
@@ -37,7 +37,7 @@ def load(content: bytes, pack: Pack) -> PackState:
     moments = {f: like and {n: placed[f"{f}/{n}"] for n in like}
                for f in _MOMENTS for like in [getattr(template, f)]}
     return PackState(
-        params=params, memory=memory, **moments,
+        params=params, memory=memory, directions=placed.get("directions"), **moments,
         **{f: placed[f] for f in _FIELDS}, **scalars)
 
 
@@ -63,6 +63,8 @@ def _parse(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _tensors(state: PackState) -> dict[str, Tensor]:
     tensors = {f"params/{n}": t for n, t in state.params.items()}
     tensors |= {f"{f}/{n}": t for f in _MOMENTS for n, t in (getattr(state, f) or {}).items()}
+    if state.directions is not None:
+        tensors["directions"] = state.directions
     tensors |= {f"memory/{n}": t for n, t in state.memory.items()}
     return tensors | {f: getattr(state, f) for f in _FIELDS}
 

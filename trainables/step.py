@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainables import optimizers, path, sgd, streams
+from trainables import optimizers, path, penalty, sgd, streams
 from trainables.outcomes import Outcome
 from trainables.pack import Pack, PackState
 from trainables.products import unflatten
@@ -19,6 +19,8 @@ def update(pack: Pack, state: PackState) -> None:
     losses, grads = pack.engine.gradients(
         pack.trainer, state.params, pack.dropout_keys(step), x, y, pack.train["loss"], alive)
     sound = judge(state, alive, losses, pack.train["max_loss"])
+    if pack.has_fisher_penalty and step % pack.train["fisher_every"] == 0:
+        grads = penalty.penalised(pack, state, grads, x, alive & sound)
     if pack.has_gradient_noise:
         grads = _perturbed(pack, grads, step)
     factor = lr_factor(pack.train["lr_schedule"], step, pack.calendar, pack.steps)

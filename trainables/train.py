@@ -154,7 +154,8 @@ def _final_row(pack: Pack, state: PackState, r: int) -> Row:
         "steps": steps, "epochs": epochs, "train_size": pack.train_size,
         "test_size": pack.test_size, "parameters": pack.parameters,
         "measure_ge": float(state.measure_ge[r]),
-        "train_ge": pack.calendar.examples(steps) / len(pack.measure_set),
+        "train_ge": pack.calendar.examples(steps) / len(pack.measure_set)
+        + float(state.extra_ge[r]),
         "engine": pack.engine.name, "width": pack.width, "data_sha256": pack.data_sha256,
         "time_train_s": state.seconds["train"] / len(pack.members),
         "time_measure_s": state.seconds["measure"] / len(pack.members),
