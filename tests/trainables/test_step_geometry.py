@@ -112,7 +112,7 @@ def test_a_quadratic_has_the_closed_form():
     pack, probe, dense = probed(LINEAR, options, runs=1, loss="mse", lr=2 * eta,
                                 batch_size=size, lr_schedule=schedule, data=data)
     found = step_geometry.measure(probe, options)
-    h, full = dense[0]
+    full = dense[0][1]
     each = torch.stack([dense_hessian(pack.configs[0], data, torch.tensor([i]))[1]
                         for i in range(40)])
     index = draw(pack, pack.seeds, "step_geometry", 0, count)[0]
