@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep test test-slow bench lint clean
+.PHONY: help sweep test test-slow bench bench-monitors lint clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
@@ -30,6 +30,9 @@ test-slow: $(READY)  ## the long tests: kills at random moments, full presets
 bench: $(READY)  ## benchmarks: ratios, interleaved
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
 	@$(BIN)/python -m bench.usual_way
+
+bench-monitors: $(READY)  ## what each monitor adds to training: gradient equivalents, seconds
+	@$(BIN)/python -m bench.monitors
 
 lint: $(READY)   ## ruff
 	@$(BIN)/ruff check orchestrator trainables analysis tests bench
