@@ -43,7 +43,9 @@ TINY = {
     "sweep": {"axes": {"lr": [0.05, 0.2], "batch_size": [16, 32], "seed": {"count": 2}}},
     "measure": {"when": {"every_epochs": 1}, "set_size": 64,
                 "monitors": [{"spectrum": {"k": 2, "tolerance": 1e-2}}]},
+    "probes": [{"interpolation": {"points": 9}}, {"tunnels": {"directions": 8, "points": 17}}],
 }
+PROBES = 12  # four pairs of seeds, eight runs
 NEW_LR = 0.1
 PATIENCE = 120.0  # seconds for a tiny command on a busy machine
 SORTED_BY = {"runs": ["run_id"], "snapshots": ["run_id", "step"],
@@ -153,6 +155,11 @@ def published(folder: Path) -> int:
     return sum(p.name != SCHEMA_PART for p in folder.glob("tables/*/[!.]*"))
 
 
+def probe_parts(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """The published parts of probes."""
+    return {n: p for n, p in parts(folder).items() if n.startswith("tables/curves/")}
+
+
 def rows(folder: Path, table: str) -> int:
     """The rows of a table, as plain pandas sees them."""
     return len(pd.read_parquet(folder / "tables" / table))
@@ -201,6 +208,7 @@ class Told:
     before: dict[str, Any] = field(default_factory=dict)
     extended: dict[str, Any] = field(default_factory=dict)
     again: dict[str, Any] = field(default_factory=dict)
+    probes_at_kill: dict[str, Any] = field(default_factory=dict)
 
 
 def _spec(folder: Path, lrs: Sequence[float]) -> Path:
@@ -211,7 +219,8 @@ def _spec(folder: Path, lrs: Sequence[float]) -> Path:
 
 
 def _killed(base: Path) -> Told:
-    """Killed before the first row, at the first part, and at a state not yet published."""
+    """Killed before the first row, at the first part, at a state not yet published, and between
+    two probes."""
     told, arguments = Told(base / TINY["name"]), _tiny(base, TINY["sweep"]["axes"]["lr"])
 
     def kill_when(moment: Callable[[], bool]) -> None:
@@ -222,6 +231,8 @@ def _killed(base: Path) -> Told:
     prepare(orchestrator.plan(arguments[0], storage=base))
     kill_when(lambda: published(told.folder) > 0)
     kill_when(lambda: _second_pack_commits(told.folder))
+    kill_when(lambda: len(probe_parts(told.folder)) > 1)
+    told.probes_at_kill = probe_parts(told.folder)
     Command(arguments, base / "log").ended(PATIENCE)
     return told
 
@@ -261,7 +272,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
         return {f.__name__: s.result() for f, s in started.items()}
 
 
-def test_a_sweep_killed_thrice_has_the_tables_of_an_unbroken_one(tiny):
+def test_a_sweep_killed_four_times_has_the_tables_of_an_unbroken_one(tiny):
     killed, whole = tiny["_killed"].folder, tiny["_unbroken"].folder.parent / "whole" / "tiny"
     assert_same_tables(killed, whole)
     assert rows(killed, "runs") == 8
@@ -272,12 +283,25 @@ def test_a_sweep_killed_thrice_has_the_tables_of_an_unbroken_one(tiny):
 
 
 def test_the_kills_came_before_the_first_row_at_the_first_part_and_between(tiny):
-    (_, none), (early, first), (between, more) = tiny["_killed"].at_kills
+    (_, none), (early, first), (between, more), (ended, _) = tiny["_killed"].at_kills
     assert none == 0
     assert early == 0
     assert first > 0
     assert 0 < between < 8
     assert more > first
+    assert ended == 8
+
+
+def test_probes_that_were_made_before_a_kill_are_not_made_again(tiny):
+    told = tiny["_killed"]
+    after = probe_parts(told.folder)
+    assert 1 < len(told.probes_at_kill) < len(after) == PROBES
+    assert {n: after[n] for n in told.probes_at_kill} == told.probes_at_kill
+    records = [json.loads(p.read_text()) for p in (told.folder / "probes").iterdir()]
+    curves = Counter(read(told.folder, "curves")["subject_id"].to_pylist())
+    assert {r["probe_id"]: r["rows"] for r in records} == curves
+    runs = set(read(told.folder, "runs")["run_id"].to_pylist())
+    assert set().union(*(r["run_ids"] for r in records)) == runs
 
 
 class Killed(BaseException):
