@@ -22,10 +22,21 @@ class Ahead:
 
     @cached_property
     def updates(self) -> Tensor:
-        """(2, W, P) the next two updates θ_{t+1} − θ_t of all W runs of the pack; 2 S/n GE."""
-        copy = self._state.copy()
+        """(2, W, P) the next two updates θ_{t+1} − θ_t of all W runs of the pack; ``ge`` GE."""
+        return self._made[0]
+
+    @cached_property
+    def ge(self) -> Tensor:
+        """(W,) float64, what making them costs: 2 S/n, and what the optimiser adds to it."""
+        return self._made[1]
+
+    @cached_property
+    def _made(self) -> tuple[Tensor, Tensor]:
+        pack, state, copy = self._pack, self._state, self._state.copy()
         places = [flatten(copy.params).clone()]
         for _ in range(2):
-            update(self._pack, copy)
+            update(pack, copy)
             places.append(flatten(copy.params).clone())
-        return torch.stack(places).diff(dim=0)
+        seen = pack.calendar.examples(copy.step) - pack.calendar.examples(state.step)
+        return (torch.stack(places).diff(dim=0),
+                seen / len(pack.measure_set) + copy.extra_ge - state.extra_ge)

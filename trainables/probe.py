@@ -33,7 +33,7 @@ class Probe:
     """
 
     def __init__(self, pack: Pack, state: PackState, runs: slice, ahead: Ahead | None = None):
-        self.pack, self.step, self.runs = pack, state.step, runs
+        self.pack, self.step, self.runs, self._state = pack, state.step, runs, state
         self.params = {n: p[runs].detach() for n, p in state.params.items()}
         self.seeds = pack.seeds[runs]
         self.ge = torch.zeros(len(self.seeds), dtype=torch.float64)
@@ -196,9 +196,15 @@ class Probe:
 
     @cached_property
     def updates(self) -> Tensor:
-        """(2, R, P) the two updates θ_{t+1} − θ_t that follow; 2 S/n GE."""
-        self.spend(2 * GE_GRADIENT * self.pack.batch_size / self.size)
+        """(2, R, P) the two updates θ_{t+1} − θ_t that follow; 2 S/n GE by plain SGD."""
+        self.spend(self._ahead.ge[self.runs])
         return self._ahead.updates[:, self.runs]
+
+    @cached_property
+    def preconditioner(self) -> Tensor | None:
+        """(R, P) Adam's P, both bias corrections in it (NaN at step 0); None without Adam."""
+        found = self.pack.preconditioner(self._state)
+        return None if found is None else flatten({n: p[self.runs] for n, p in found.items()})
 
     def signs(self, stream: str, count: int) -> Tensor:
         """(R, count, P) random signs, a function of (run seed, stream, step)."""

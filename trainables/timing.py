@@ -35,4 +35,8 @@ def quick(pack: Pack, *, steps: int = 4) -> Timing:
     gradient_s = (time.monotonic() - start) / (block.stop - block.start) * pack.width
     sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set), pack.batch_size)
     cost = monitors.snapshot_cost(pack.measure["monitors"], sizes, pack.base_dir)
-    return Timing(statistics.median(times), gradient_s * cost)
+    step_s = statistics.median(times)
+    if pack.optimizer.nudge is not None:  # the first step of its epochs looks for the directions
+        period = pack.calendar.start(pack.optimizer.nudge.every_epochs)
+        step_s += max(0.0, times[0] - step_s) / period
+    return Timing(step_s, gradient_s * cost)

@@ -6,6 +6,7 @@ import torch
 from tests.trainables.runs import blobs, config, fresh_model, pack_of, plain_training
 from trainables import adam
 from trainables.adam import Adam
+from trainables.probe import Probe
 from trainables.step import update
 
 MLP = {"name": "mlp", "width": 8, "depth": 2}
@@ -100,3 +101,19 @@ def test_a_copy_may_be_advanced():
     update(pack, state.copy())
     for field, tensors in kept.items():
         assert all(torch.equal(t, getattr(state, field)[n]) for n, t in tensors.items()), field
+
+
+def test_at_the_edge_of_stability_it_gives_38():
+    """Full batch, MSE, tanh: η λ₁(P⁻¹H) settles at (2 + 2β₁)/(1 − β₁) (here 36.9, 38.0, 38.3)."""
+    pack = pack_of([config(MLP | {"activation": "tanh"}, lr=0.02, batch_size=60, loss="mse",
+                           optimizer=ADAM)], blobs(shape=(8,), classes=4, train=60))
+    state, found = pack.init(), []
+    for step in range(1, 2501):
+        update(pack, state)
+        if step in (1500, 2000, 2500):
+            probe = Probe(pack, state, slice(0, 1))
+            root = probe.preconditioner[0].sqrt()
+            dense = torch.stack([probe.curvature.product(e[None])[0] for e in torch.eye(
+                len(root), dtype=root.dtype)])
+            found.append(0.02 * torch.linalg.eigvalsh(dense / root / root[:, None])[-1].item())
+    assert found == pytest.approx([38.0] * 3, rel=0.05)
