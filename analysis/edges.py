@@ -37,8 +37,20 @@ def products(sweep: Sweep) -> pd.DataFrame:
     if not sweep.measures(SHARPNESS):
         return rows.iloc[:0].assign(product=0.0, bound=0.0)
     full = (rows["batch_size"] == rows["train_size"]) & (rows["status"] == "finished")
-    rows = rows[full & (rows["step"] > 0) & rows[SHARPNESS].notna()]
+    rows = rows[full & _descends(sweep, rows) & (rows["step"] > 0) & rows[SHARPNESS].notna()]
     return rows.assign(product=rows["lr"] * rows[SHARPNESS], bound=_bound(sweep, rows))
+
+
+def _descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:
+    """Rows of runs that follow the gradient of the measured loss on the whole set: for Adam, nudged
+    SGD, a Fisher penalty or a varying batch size the edge is elsewhere."""
+    plain = pd.Series(True, index=sweep.runs["run_id"])
+    for column, value in (("config_train_optimizer_name", "sgd"),
+                          ("config_train_batch_schedule_name", "constant"),
+                          ("config_train_fisher_penalty", 0.0)):
+        if column in sweep.runs:
+            plain &= (sweep.runs[column] == value).to_numpy()
+    return rows["run_id"].map(plain).fillna(False).astype(bool)
 
 
 def _bound(sweep: Sweep, rows: pd.DataFrame) -> np.ndarray:

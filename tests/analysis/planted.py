@@ -104,6 +104,7 @@ def _run(
             "init_distance": epoch,
             "measure_size": p.train_size,
             "measure_ge": 60.0,
+            "measure_notes": None,
             "hessian_lambda_max": sharp,
             "hessian_trace": 4 * sharp,
             "time_measure_s": 0.01,

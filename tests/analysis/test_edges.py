@@ -31,6 +31,18 @@ def test_at_the_edge_the_product_is_the_bound(tmp_path, momentum):
         assert edge.runs == 2
 
 
+@pytest.mark.parametrize(("column", "kind", "values"), [
+    ("config_train_optimizer_name", "str", ["adam", "adam", "sgd", "sgd"]),
+    ("config_train_batch_schedule_name", "str", ["cyclic", "cyclic", "constant", "constant"]),
+    ("config_train_fisher_penalty", "float", [0.1, 0.1, 0.0, 0.0]),
+])
+def test_only_gradient_descent_has_this_edge(tmp_path, column, kind, values):
+    # η = 0.5 comes first in the plan
+    found = edges(sweep(tmp_path, FULL.but(config={column: kind}), lambda s: 2 / s["lr"],
+                        **{column: np.array(values)}))
+    assert [edge.lr for edge in found] == [0.1]
+
+
 def test_nesterov_s_bound_is_lower(tmp_path):
     planted = FULL.but(momentum=(0.5,), config={"config_optimizer_nesterov": "bool"})
     flags = np.array([True, True, False, False])
