@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tests.trainables.runs import HERE, blobs, config, pack_of
+from trainables import gradients
 from trainables.datasets import Dataset
-from trainables.gradients import example_gradients
+from trainables.gradients import batch_gradients, example_gradients
 from trainables.measure import snapshot_rows
 from trainables.monitors import Sizes, find, gradient_noise, snapshot_cost
 from trainables.probe import Probe
@@ -238,3 +239,13 @@ def test_what_is_spent_is_what_is_declared(why, size, given, most):
     declared = snapshot_cost([("gradient_noise", chosen)], sizes, HERE)
     assert row["measure_ge"] == pytest.approx(declared, rel=1e-12)
     assert row["measure_ge"] - (size + 12) / size / 3 <= most + 1e-9
+
+
+@pytest.mark.parametrize(("why", "model", "given"), CASES, ids=[c[0] for c in CASES])
+def test_batches_at_once_have_the_gradients_of_batches_one_by_one(monkeypatch, why, model, given):
+    probe = probe_of(model, **given)
+    index = torch.randint(40, (5, 6), generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([probe.gradient_of(probe.params, i) for i in index], dim=1)
+    torch.testing.assert_close(batch_gradients(probe, index), expected, rtol=1e-11, atol=1e-14)
+    monkeypatch.setattr(gradients, "COPY_BYTES", 2 * probe.flat.numel() * 8)
+    torch.testing.assert_close(batch_gradients(probe, index), expected, rtol=1e-11, atol=1e-14)

@@ -18,7 +18,7 @@ from trainables.covariance import (
     inner_products,
     moment_eigenvalues,
 )
-from trainables.gradients import Minibatches
+from trainables.gradients import Minibatches, batch_gradients
 from trainables.monitors.declared.gradient_noise import MONITOR, layout
 from trainables.noisescale import Design, hessian_parts, ratio, simple_parts
 from trainables.probe import GRAPH_BYTES, Probe, graph_bytes
@@ -62,7 +62,7 @@ def _drawn(probe: Probe, count: int, size: int) -> Minibatches:
     places = torch.randint(probe.size, (count, size), generator=streams.generator(
         0, "gradient_noise", probe.step)).to(probe.pack.measure_set.device)
     index = probe.pack.measure_set[places]
-    found = torch.stack([probe.gradient_of(probe.params, i) for i in index], dim=1)
+    found = batch_gradients(probe, index)
     probe.spend(GE_GRADIENT * count * size / probe.size)
     return Minibatches(found, probe.gradient, size, index)
 
