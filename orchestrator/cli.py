@@ -171,8 +171,8 @@ def watch(folder: Path, every: float) -> int:
         if found.lines() != last:
             last = found.lines()
             click.echo(last[1] if len(last) == 2 else "\n".join(last[1:]))
-        if found.complete or found.failures:
-            return FAILED if found.failures else DONE
+        if found.complete or found.failed:
+            return FAILED if found.failed else DONE
         time.sleep(max(0.1, every))
 
 

@@ -14,7 +14,7 @@ from trainables.epochs import calendar
 from trainables.schedules import measuring_steps, total_steps
 
 ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 40}
-PART_BYTES, START_S = 40_000, 8.0
+PART_BYTES, PROBE_BYTES, START_S = 40_000, 10_000, 8.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def lengths(pack: PackPlan) -> tuple[int, int]:
 
 
 def disk_bytes(plan: Plan) -> int:
-    """Bytes that the missing packs will add for good: tables, and weights if asked for."""
-    total = 0
+    """Bytes that what is missing will add for good: tables, and weights if asked for."""
+    total = PROBE_BYTES * len(plan.probes)
     for pack in plan.packs:
         runs, (_, snapshots) = len(pack.members), lengths(pack)
         monitors = pack.members[0].config["measure"]["monitors"]

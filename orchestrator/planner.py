@@ -32,8 +32,8 @@ class Plan:
     packs: tuple[PackPlan, ...]   # to do; begun ones with exactly their members, first
     begun: frozenset[str]         # pack_ids that have a state or were fixed
     strangers: int                # runs in the tables that the spec no longer names
-    probes: tuple[ProbePlan, ...] = ()  # to do
-    probes_ended: int = 0
+    probe_ids: tuple[str, ...]    # of all probes of the spec
+    probes: tuple[ProbePlan, ...]  # to do
 
     @property
     def folder(self) -> Path:
@@ -105,8 +105,8 @@ def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger:
         spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),
         ended=frozenset(tabled & set(wanted)), packs=(*taken, *fresh),
         begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)),
-        probes=tuple(p for p in probes if p.probe_id not in made),
-        probes_ended=sum(p.probe_id in made for p in probes))
+        probe_ids=tuple(p.probe_id for p in probes),
+        probes=tuple(p for p in probes if p.probe_id not in made))
 
 
 class _Suits:

@@ -102,9 +102,12 @@ def open_folder(plan: Plan) -> Path:
     for name, text in (("spec.yaml", plan.spec.text), ("resolved.yaml", tree)):
         if store.read(name) != text.encode():
             store.replace(name, text.encode())
-    runs = "\n".join(r.run_id for r in plan.runs) + "\n"
-    if store.read("planned.txt") != runs.encode():
-        store.replace("planned.txt", runs.encode())
+    planned = {"planned_probes.txt": plan.probe_ids,
+               "planned.txt": [r.run_id for r in plan.runs]}
+    for name, ids in planned.items():
+        content = "".join(f"{i}\n" for i in ids).encode()
+        if (store.read(name) or b"") != content:
+            store.replace(name, content)
     return plan.folder
 
 

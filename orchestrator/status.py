@@ -20,18 +20,28 @@ class Status:
     by_status: dict[str, int]
     packs_begun: int
     failures: dict[str, str]  # pack_id -> last line of its traceback
+    probes_planned: int
+    probes_ended: int
+    probe_failures: dict[str, str]  # probe_id -> last line of its traceback
 
     @property
     def complete(self) -> bool:
-        return self.ended >= self.planned
+        return self.ended >= self.planned and self.probes_ended >= self.probes_planned
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.failures or self.probe_failures)
 
     def lines(self) -> list[str]:
         """What a person reads."""
         share = self.ended / self.planned if self.planned else 1.0
         counts = ", ".join(f"{n} {s}" for s, n in sorted(self.by_status.items())) or "none yet"
         text = [f"{self.folder}", f"{share:4.0%}  runs {self.ended}/{self.planned} ({counts})"
-                + (f"  packs under way {self.packs_begun}" if self.packs_begun else "")]
-        return text + [f"pack {p} failed: {why}" for p, why in self.failures.items()]
+                + (f"  packs under way {self.packs_begun}" if self.packs_begun else "")
+                + (f"  probes {self.probes_ended}/{self.probes_planned}"
+                   if self.probes_planned else "")]
+        return [*text, *(f"pack {p} failed: {why}" for p, why in self.failures.items()),
+                *(f"probe {p} failed: {why}" for p, why in self.probe_failures.items())]
 
     def json(self) -> str:
         return json.dumps({**asdict(self), "complete": self.complete})
@@ -49,8 +59,10 @@ def status_of(folder: Path) -> Status:
     table = read(folder, "runs").select(["run_id", "status"]).to_pydict()
     ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
     begun = sum(1 for _ in Ledger(store).open_packs())
+    probes = set((store.read("planned_probes.txt") or b"").decode().split())
+    made = Ledger(store).ended_probes()
     return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), begun,
-                  _failures(store))
+                  _failures(store), len(probes), len(probes & made), _probe_failures(store, made))
 
 
 def _failures(store: LocalStore) -> dict[str, str]:
@@ -59,6 +71,14 @@ def _failures(store: LocalStore) -> dict[str, str]:
     reasons = {p: store.read(f"packs/{p}/error.txt") for p in store.names("packs")}
     return {p: last_line(content.decode(errors="replace"))
             for p, content in reasons.items() if p not in ended and content and content.strip()}
+
+
+def _probe_failures(store: LocalStore, made: set[str]) -> dict[str, str]:
+    """The probes that failed and have not been made since."""
+    end = ".error.txt"
+    failed = [n.removesuffix(end) for n in store.names("probes") if n.endswith(end)]
+    return {p: last_line((store.read(f"probes/{p}{end}") or b"").decode(errors="replace"))
+            for p in failed if p not in made}
 
 
 def last_line(why: str) -> str:

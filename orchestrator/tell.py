@@ -35,7 +35,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
         "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
         **measuring_facts(plan),
-        "probes": len(plan.probes), "probes_done": plan.probes_ended,
+        "probes": len(plan.probes), "probes_done": len(plan.probe_ids) - len(plan.probes),
         "probes_ge": sum(p.cost for p in plan.probes),
     }
 

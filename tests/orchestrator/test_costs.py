@@ -115,3 +115,9 @@ def test_the_engine_counts(tmp_path):
     loop = PackPlan(pack.pack_id, pack.members, 8, "loop")  # no padding is computed
     padded = PackPlan(pack.pack_id, pack.members, 8, "vmap")
     assert costs.weight(loop) < costs.weight(padded)
+
+
+def test_probes_need_room(tmp_path):
+    bare = plan(tiny(tmp_path, save={"weights": "final"}))
+    more = plan(tiny(tmp_path, save={"weights": "final"}, probes=["tunnels"]))
+    assert costs.disk_bytes(more) - costs.disk_bytes(bare) == 2 * costs.PROBE_BYTES

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from orchestrator.progress import Progress, clock
+from orchestrator.progress import ProbeProgress, Progress, clock
 
 FACTS = {"step": 5, "steps": 10, "running": 2, "finished": 1, "diverged": 1}
 
@@ -35,6 +35,18 @@ def test_a_failed_pack_is_over_and_its_reason_kept():
     last = found.out.getvalue().splitlines()[-1]
     assert last.startswith("100%")
     assert "failed" in last
+
+
+def test_probes_count_by_their_cost():
+    orders = [{"probe": {"probe_id": f"p{i}"}} for i in range(3)]
+    found = ProbeProgress(orders, [6.0, 3.0, 1.0], io.StringIO())
+    found.told("p0", {"step": 0, "steps": 1, "finished": 0, "diverged": 0}, ended=False)
+    assert found.fraction == 0
+    found.told("p0", {"step": 1, "steps": 1, "finished": 0, "diverged": 0}, ended=True)
+    found.failed("p2", "bad")
+    assert found.fraction == pytest.approx(0.7)
+    assert found.line().startswith(" 70%  probes 1/3  ")
+    assert found.line().endswith("  1 probe failed")
 
 
 def test_where_nobody_watches_lines_are_few():

@@ -47,6 +47,34 @@ def test_failures_are_told(tmp_path):
     assert found.lines()[-1] == f"pack {pack_id} failed: RuntimeError: sixteen is too many"
 
 
+@pytest.mark.usefixtures("no_report")
+def test_probes_count_too(tmp_path):
+    """Whoever watches waits for them; one that failed is told until it has been made."""
+    path = tiny(tmp_path, probes=["wedge", {"tunnels": {"directions": 2, "points": 5}}])
+    planned = plan(path)
+    train(planned)
+    found = status_of(planned.folder)
+    assert (found.ended, found.probes_planned, found.probes_ended) == (2, 3, 0)
+    assert not found.complete
+    assert found.lines() == [str(planned.folder), "100%  runs 2/2 (2 finished)  probes 0/3"]
+    weights = [planned.folder / "weights" / f"{r.run_id}.safetensors" for r in planned.runs]
+    good = weights[0].read_bytes()
+    weights[0].write_bytes(b"x")
+    run_sweep(plan(path), inline=True, out=io.StringIO())
+    found = status_of(planned.folder)
+    ((probe_id, why),) = found.probe_failures.items()
+    assert found.failed
+    assert not found.complete
+    assert found.probes_ended == 2
+    assert found.lines()[-1] == f"probe {probe_id} failed: {why}"
+    weights[0].write_bytes(good)
+    run_sweep(plan(path), inline=True, out=io.StringIO())
+    found = status_of(planned.folder)
+    assert (found.probes_ended, found.probe_failures, found.complete) == (3, {}, True)
+    run_sweep(plan(path, overrides=["probes=[]"]), inline=True, out=io.StringIO())
+    assert status_of(planned.folder).probes_planned == 0
+
+
 @pytest.mark.parametrize("below", ["", "nowhere", "file", "file/x"])
 def test_folders_that_hold_no_sweep(tmp_path, below):
     (tmp_path / "file").write_text("x")
