@@ -34,6 +34,10 @@ bench: $(READY)  ## benchmarks: ratios, interleaved
 bench-monitors: $(READY)  ## what each monitor adds to training: gradient equivalents, seconds
 	@$(BIN)/python -m bench.monitors
 
+bench-curvature: $(READY)  ## leading Hessian eigenvalues against PyHessian and curvlinops (ARGS=--quick)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.curvature $(ARGS)
+
 lint: $(READY)   ## ruff
 	@$(BIN)/ruff check orchestrator trainables analysis tests bench
 

@@ -47,16 +47,16 @@ class Net:
 
 DIGITS = Net("digits", {"name": "simple_cnn", "width": 16, "dense": 128},
              {"lr": 0.05, "batch_size": 64}, 1500,
-             (50, 60, 75, 100, 125, 150, 175, 200, 250),
+             (150, 160, 175, 185, 200, 225, 250, 275, 300),
              (2000, 2050, 2100, 2150, 2200, 2250, 2300, 2350, 2400))
 CIFAR = Net("cifar", {"name": "simple_cnn", "width": 8, "dense": 32},
-            {"lr": 0.02, "batch_size": 32, "momentum": 0.9}, 1000,
-            (50, 60, 75, 100, 125, 150, 175, 200, 250),
+            {"lr": 0.01, "batch_size": 32, "momentum": 0.9}, 1000,
+            (75, 85, 100, 125, 150, 175, 200, 225, 250),
             (2500, 2550, 2600, 2650, 2700, 2750, 2800, 2850, 2900))
 QUICK = {
-    "digits": replace(DIGITS, size=500, moving=(50, 75, 100, 150, 200),
+    "digits": replace(DIGITS, size=500, moving=(150, 175, 200, 225, 250),
                       settled=(1000, 1050, 1100, 1150, 1200)),
-    "cifar": replace(CIFAR, size=300, moving=(50, 75, 100, 150, 200),
+    "cifar": replace(CIFAR, size=300, moving=(75, 100, 125, 150, 200),
                      settled=(600, 650, 700, 750, 800)),
 }
 
@@ -91,14 +91,15 @@ def config(model: Mapping[str, Any], train: Mapping[str, Any], *, seed: int, pre
     }
 
 
-def pack_of(configs: Sequence[Mapping[str, Any]], data: Dataset) -> Pack:
-    """A pack on the CPU under the engine that a sweep would choose."""
+def pack_of(configs: Sequence[Mapping[str, Any]], data: Dataset, engine: str | None = None
+            ) -> Pack:
+    """A pack on the CPU, by default under the engine that a sweep would choose."""
     members = [Member(f"r{i}", c) for i, c in enumerate(configs)]
     device = torch.device("cpu")
     shape = tuple(data.x_train.shape[1:])
     some = models.build(configs[0]["model"], shape, data.classes, ROOT)
-    engine, _ = engines.choose(
-        some, batch_size=configs[0]["train"]["batch_size"], device=device)
+    engine = engine or engines.choose(
+        some, batch_size=configs[0]["train"]["batch_size"], device=device)[0]
     return Pack(members, data, width=len(members), engine=engine, device=device, base_dir=ROOT)
 
 
@@ -114,12 +115,13 @@ def data_of(net: Net, cifar: Path | None) -> Dataset:
 
 
 def _made_up(size: int) -> Dataset:
-    """Smooth patterns, one a class, under noise of the pixels: (N, 3, 32, 32)."""
+    """Four smooth patterns a class under pixel noise: (N, 3, 32, 32)."""
     source = np.random.default_rng(0)
-    coarse = torch.tensor(source.normal(size=(10, 3, 6, 6)))
+    coarse = torch.tensor(source.normal(size=(40, 3, 6, 6)))
     centres = torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").numpy()
-    y = np.arange(size + 10) % 10
-    x = (centres[y] + 1.5 * source.normal(size=(len(y), 3, 32, 32))).astype(np.float32)
+    pattern = source.integers(40, size=size + 10)
+    y, x = pattern % 10, centres[pattern] + 2 * source.normal(size=(size + 10, 3, 32, 32))
+    x = (x / x.std()).astype(np.float32)
     return Dataset(x[:size], y[:size], x[size:], y[size:], 10, "0" * 64)
 
 
