@@ -117,15 +117,20 @@ def _groups(runs: Sequence[Run], paths: Sequence[str]) -> list[tuple[Run, ...]]:
     """Runs that train alike in all but the scalars at ``paths``, in the order of these."""
     groups: dict[str, list[tuple[list[tuple[bool, Any]], Run]]] = {}
     for run in runs:
-        rest = {k: dict(v) if isinstance(v, Mapping) else v for k, v in run.config.items()
-                if k != "measure"}
-        values = []
-        for path in paths:
-            section, _, name = path.partition(".")
-            values.append(rest[section].pop(name) if name else rest.pop(section))
+        rest = {k: v for k, v in run.config.items() if k != "measure"}
+        values = [_taken(rest, path) for path in paths]
         key = json.dumps(rest, sort_keys=True)
         groups.setdefault(key, []).append(([_ordered(v) for v in values], run))
     return [tuple(run for _, run in sorted(g, key=lambda pair: pair[0])) for g in groups.values()]
+
+
+def _taken(tree: dict[str, Any], path: str) -> Any:
+    """The value at a dotted path, taken out of the tree; None where it has none."""
+    head, _, rest = path.partition(".")
+    if not rest:
+        return tree.pop(head, None)
+    tree[head] = dict(tree.get(head) or {})  # what lies deeper is shared with other runs
+    return _taken(tree[head], rest)
 
 
 def _ordered(value: Any) -> tuple[bool, Any]:

@@ -9,6 +9,7 @@ from orchestrator import axes, sections
 from orchestrator.errors import Problem, each
 from orchestrator.expressions import Expression
 from orchestrator.sections import Save
+from orchestrator.training import NAMED, OPTIONS, PREFIX
 from trainables.errors import InputError
 from trainables.landscape import ARITIES, ProbeKind, find
 from trainables.options import Option, Table, did_you_mean, fill, optional, text, whole
@@ -160,6 +161,7 @@ def conditions(chosen: ProbeSpec, key: str) -> list[tuple[str, str]]:
 def _known(spec: Any) -> set[str]:
     found = {"seed", "ratio", "effective_ratio", "train_size", "true", "false"}
     scalars = [*(f"train.{n}" for n in spec.train if n != "until"), *sections.NOISE,
+               *(f"train.{PREFIX}{n}" for n in OPTIONS),
                *(f"model.{n}" for n in spec.model or () if n != "name")]
     return found.union(*(axes.aliases(n, spec.model or {}) for n in scalars))
 
@@ -167,7 +169,9 @@ def _known(spec: Any) -> set[str]:
 def names(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a condition sees of a run: its scalars under all their names, and its ratios."""
     train, model = config["train"], config["model"]
-    scalars = {f"train.{n}": v for n, v in train.items() if n != "until"}
+    scalars = {f"train.{n}": v["name"] if n in NAMED else v for n, v in train.items()
+               if n != "until"}
+    scalars |= {f"train.{PREFIX}{n}": v for n, v in train["optimizer"].items() if n != "name"}
     scalars |= {f"model.{n}": v for n, v in model.items() if n != "name"}
     scalars |= {n: config["noise"][short] for n, (short, _) in sections.NOISE.items()}
     found: dict[str, Any] = {"seed": config["seed"], "true": True, "false": False,

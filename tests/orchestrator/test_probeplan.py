@@ -52,6 +52,15 @@ def test_the_runs_of_a_probe(tmp_path, entry, first, count):
     assert len(found) == len(set(found)) == count
 
 
+def test_runs_that_differ_in_an_option_of_the_optimizer(tmp_path):
+    found = plan(tiny(
+        tmp_path, probes=[{"interpolation": {"between": "optimizer.gamma"}}], **QUIET,
+        train={"epochs": 2, "batch_size": 10, "lr": 0.1, "optimizer": "nudged_sgd"},
+        sweep={"axes": {"optimizer.gamma": [1, 0.1, 0.5], "seed": {"count": 2}}}))
+    assert [[r.config["train"]["optimizer"]["gamma"] for r in p.runs] for p in found.probes] == [
+        [0.1, 0.5], [0.5, 1.0]] * 2
+
+
 def test_the_same_probe_twice_is_one(tmp_path):
     found = planned(tmp_path, "interpolation", {"interpolation": {"between": "seed"}})
     assert len(found.probes) == 8

@@ -62,13 +62,16 @@ def test_weights_are_saved_where_probes_read_them(tmp_path, entries, weights):
 
 def test_what_a_condition_sees(tmp_path):
     found = spec(tmp_path, sweep={"axes": {"lr": [0.3], "label_noise": [0.25], "seed": [3]}},
-                 train={"momentum": 0.5})
+                 train={
+        "momentum": 0.5, "lr_schedule": "cosine",
+        "optimizer": {"name": "nudged_sgd", "gamma": 0.2}})
     (config,) = run_configs(found, expand(found, 1500))
     config["data"]["train_size"] = 1500  # as the planner fills it in
     seen = probes.names(config)
     wanted = {"lr": 0.3, "train.lr": 0.3, "batch_size": 8, "label_noise": 0.25, "seed": 3,
               "width": 8, "model.width": 8, "loss": "cross_entropy", "ratio": 0.0375,
-              "effective_ratio": 0.075, "train_size": 1500, "epochs": 2}
+              "effective_ratio": 0.075, "train_size": 1500, "epochs": 2,
+              "optimizer": "nudged_sgd", "optimizer.gamma": 0.2, "lr_schedule": "cosine"}
     assert {n: seen[n] for n in wanted} == wanted
     assert "steps" not in seen  # not given
     assert seen.keys() <= probes._known(found)  # what is seen may be spoken of
