@@ -45,12 +45,14 @@ def monitor_columns(chosen: Iterable[tuple[str, Any]], base_dir: Path) -> dict[s
 
     InputError where two have one in common, or an operator of ``spectra`` or a curve.
     """
-    from analysis.schema import base_columns
-
     found: dict[str, str] = {}
-    owner = {("columns", c): "every snapshot" for c in base_columns("snapshots")}
-    for i, (name, _) in enumerate(chosen):
-        monitor = monitors.find(name, base_dir)
+    owner: dict[tuple[str, str], str] = {}
+    every = [(name, monitors.find(name, base_dir)) for name, _ in chosen]
+    if any(m.base_dir is not None for _, m in every):  # ours are not called like a base column
+        from analysis.schema import base_columns
+
+        owner = {("columns", c): "every snapshot" for c in base_columns("snapshots")}
+    for i, (name, monitor) in enumerate(every):
         for kind in ("columns", "spectra", "curves"):
             for one in getattr(monitor, kind):
                 if (kind, one) in owner:

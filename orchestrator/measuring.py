@@ -91,6 +91,7 @@ def costs(config: Mapping[str, Any], base_dir: Path) -> Costs:
 
     Not known before a model is built, and left out: whether a model that is not one of ours has
     BatchNorm, whose calibration costs a snapshot at most 1024/(3 n) GE for n measured examples.
+    Left out of training: what an update costs beside its minibatch's gradient (nudges, penalties).
     """
     data, train, measure = config["data"], config["train"], config["measure"]
     size, n = data["train_size"], measure["set_size"]

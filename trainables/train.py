@@ -118,7 +118,8 @@ def _reached(pack: Pack, state: PackState) -> Tensor:
     if not until or state.step == 0 or pack.calendar.locate(state.step)[1]:
         return torch.zeros_like(state.alive)
     _, accuracy = _evaluate_train(pack, state)
-    state.measure_ge += GE_FORWARD * pack.train_size / len(pack.measure_set) * state.alive.cpu()
+    spent = GE_FORWARD * pack.train_size / len(pack.measure_set)
+    state.measure_ge += spent * state.alive.cpu().double()  # times bool it were rounded to float32
     return state.alive & (accuracy >= until["train_accuracy"])
 
 

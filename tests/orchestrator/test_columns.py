@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis.schema import base_columns
 from orchestrator.columns import config_types, identity_columns, monitor_columns
 from tests.orchestrator.test_packing import CONFIG
+from trainables.errors import InputError
+from trainables.monitors import FAMILIES
 
 
 def test_every_value_has_one_column():
@@ -34,3 +37,23 @@ def test_types_over_all_runs():
 
 def test_monitor_columns():
     assert "hessian_lambda_max" in monitor_columns([("spectrum", {})], Path())
+
+
+def test_ours_can_all_be_chosen_at_once():
+    """No two write the same column, operator or curve, and none a column of every snapshot."""
+    columns = monitor_columns([(n, {}) for n in FAMILIES], Path())
+    assert not columns.keys() & base_columns("snapshots")
+
+
+@pytest.mark.parametrize(("attribute", "name", "owner"), [
+    ("columns", "grad_norm", "every snapshot"), ("columns", "hessian_trace", "spectrum"),
+    ("spectra", "hessian", "spectrum"),
+])
+def test_a_users_name_that_is_taken(tmp_path, attribute, name, owner):
+    (tmp_path / "mine.py").write_text(
+        "def mon(probe, options):\n    return {}\n\n\nmon.columns = {'a': '1'}\n"
+        f"mon.{attribute} = {{{name!r}: '1'}}\n")
+    with pytest.raises(InputError) as caught:
+        monitor_columns([("spectrum", {}), ("mine:mon", {})], tmp_path)
+    assert caught.value.what == f"mine:mon measures `{name}`, and so does {owner}"
+    assert caught.value.key == "measure.monitors.1"

@@ -41,6 +41,10 @@ def config(*, train=None, when=None, model=None, chosen=()):
     ({"train": {"epochs": None, "until": {"train_accuracy": 1.0, "max_epochs": 6}}},
      2, BARE, 6 * 100 / 50 / 3, 12),
     ({"when": {"steps": [3, 5], "final": False}}, 3, BARE, 0, 80),
+    # S goes from 10 to 20 and back every 4 epochs, its inverse linearly: 10, 13, 20, 13, …; each
+    # epoch drops its remainder
+    ({"train": {"batch_schedule": {"name": "cyclic", "period": 4, "factor": 2.0}}},
+     2, BARE, 0, 10 * (100 + 91 + 100 + 91) / 50),
 ])
 def test_costs_of_a_run(tmp_path, given, snapshots, snapshot, watching, training):
     found = measuring.costs(config(**given), tmp_path)
@@ -134,6 +138,25 @@ def test_a_plan_tells_of_measuring(tmp_path):
     assert facts["measure_share"] == pytest.approx(22 * BARE / 80)
     assert (f"11 snapshots a run, each of {BARE:.4g} GE (gradient equivalents): about 80 GE beside"
             " 80 of training, a share of 1 (budget 1)") in tell.plan_text(planned)
+
+
+@pytest.mark.parametrize("changed", [
+    {"train": {"batch_size": 30, "epochs": 60}},
+    {"train": {"batch_size": 10, "until": {"train_accuracy": 1.0, "max_epochs": 30}},
+     "sweep": {"axes": {"lr": [1e-6, 1e-5]}}},           # never reached, and watched
+    {"train": {"batch_size": 10, "epochs": 40},
+     "model": {"name": "mlp", "width": 4, "depth": 1, "batch_norm": True}},
+])
+def test_spent_is_what_was_planned(tmp_path, changed):
+    """Of every kind of run, to the last gradient: nothing varies but what monitors do."""
+    path = tiny(tmp_path, **changed, measure={**CHEAP, "budget": 0.8})
+    planned = measuring.costs(plan(path).runs[0].config, tmp_path)
+    outcome, tables = ran(path)
+    assert outcome.failures == {}
+    runs = pd.read_parquet(tables / "runs")
+    assert runs.measure_ge.tolist() == pytest.approx([planned.measuring] * 2, rel=1e-9)
+    assert runs.train_ge.tolist() == pytest.approx([planned.training] * 2, rel=1e-12)
+    assert outcome.spent["measure_ge"] / outcome.spent["train_ge"] == pytest.approx(0.8, rel=0.2)
 
 
 def ran(path):
