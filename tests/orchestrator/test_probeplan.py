@@ -1,8 +1,11 @@
 """Which runs each probe reads, its id for ever, and what stands in its way."""
 
 import hashlib
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import plan
 from orchestrator.errors import UserError
@@ -13,7 +16,7 @@ from orchestrator.probeplan import ProbePlan, hopeless, identity, unmet, weight_
 from orchestrator.session import run_sweep
 from orchestrator.store import LocalStore
 from tests.orchestrator.specs import TINY, tiny
-from trainables.landscape import find
+from trainables.landscape import PROBES, find
 from trainables.monitors import Sizes
 
 AXES = {"lr": [0.1, 0.01], "batch_size": [10, 20], "seed": {"count": 3}}
@@ -50,6 +53,16 @@ def test_the_runs_of_a_probe(tmp_path, entry, first, count):
     found = subjects(planned(tmp_path, entry))
     assert found[0] == first
     assert len(found) == len(set(found)) == count
+
+
+def test_the_examples_of_the_document_find_their_runs(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "spec.md").read_text()
+    (block,) = re.findall(r"```yaml\n(probes:.*?)```", text, re.S)
+    rows = re.findall(r"^\| `(\w+)` \| .* \| `(\{.*\})` \|$", text, re.M)
+    examples = [(kind, e) for kind, text in rows for e in [yaml.safe_load(text)] if kind in e]
+    assert {kind for kind, _ in examples} == set(PROBES)  # one for each
+    found = planned(tmp_path, *yaml.safe_load(block)["probes"], *(e for _, e in examples))
+    assert {p.kind for p in found.probes} == set(PROBES)
 
 
 def test_runs_that_differ_in_an_option_of_the_optimizer(tmp_path):

@@ -9,7 +9,7 @@ from orchestrator.errors import UserError
 from orchestrator.grid import expand, run_configs
 from orchestrator.spec import load_spec
 from tests.orchestrator.specs import BASE, spec, write
-from trainables.landscape import find
+from trainables.landscape import PROBES, find
 
 
 def chosen(folder, *entries):
@@ -76,3 +76,8 @@ def test_what_a_condition_sees(tmp_path):
     assert "steps" not in seen  # not given
     assert seen.keys() <= probes._known(found)  # what is seen may be spoken of
     assert json.dumps(seen)
+
+
+def test_our_keys_are_no_options_of_any_kind():
+    for kind in PROBES.values():
+        assert not probes._own(kind).keys() & kind.options.keys(), kind.name
