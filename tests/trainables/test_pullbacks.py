@@ -150,7 +150,7 @@ def test_two_stage_error_is_unbiased(exact):
 
 def test_memory_is_bounded_and_changes_nothing(monkeypatch):
     expected = fisher.measure(probe_of(), options(samples=5))
-    monkeypatch.setattr(pullbacks, "PULLBACK_BYTES", 2 * 8 * probe_of().flat.shape[1])
+    monkeypatch.setattr(pullbacks, "CPU_BYTES", 2 * 8 * probe_of().flat.shape[1])
     monkeypatch.setattr(pullbacks, "EXAMPLES_AT_ONCE", 7)
     for name, value in fisher.measure(probe_of(), options(samples=5)).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=0)
