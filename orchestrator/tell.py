@@ -122,10 +122,12 @@ def _pack_line(pack: Any) -> str:
 
 
 def plan_json(plan: Plan) -> str:
-    """A plan with its runs, for programs."""
+    """A plan with its runs and the probes to do, for programs."""
     runs = [{"run_id": r.run_id, "done": r.run_id in plan.ended, "config": dict(r.config)}
             for r in plan.runs]
-    return json.dumps({**plan_facts(plan), "run_list": runs})
+    probes = [{"probe_id": p.probe_id, "kind": p.kind, "options": dict(p.options), "seed": p.seed,
+               "run_ids": [r.run_id for r in p.runs], "ge": p.cost} for p in plan.probes]
+    return json.dumps({**plan_facts(plan), "run_list": runs, "probe_list": probes})
 
 
 def runs_text(plan: Plan) -> str:

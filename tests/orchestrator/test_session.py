@@ -9,7 +9,9 @@ import pytest
 
 from orchestrator import plan, preflight, session
 from orchestrator.errors import UserError
+from orchestrator.planner import make_plan
 from orchestrator.session import check, open_folder, planned_runs, read_resolved, run_sweep
+from orchestrator.spec import load_folder
 from tests.orchestrator.specs import failing, tiny, tree
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -38,6 +40,23 @@ def test_what_a_folder_begins_with(tmp_path):
     before = tree(folder)
     open_folder(planned)
     assert tree(folder) == before
+
+
+def test_a_folder_gives_its_spec_back(tmp_path):
+    """Runs and probes keep their ids, whatever the resolved spec filled in, and where it lies."""
+    made = plan(tiny(
+        tmp_path, measure={"budget": 500, "set_size": 50}, probes=[
+            {"interpolation": {"between": ["batch_size"]}}, {"tunnels": {"runs": "lr < 1"}}],
+        train={"epochs": 2, "lr_schedule": "cosine", "optimizer": "nudged_sgd", "lr": 0.1},
+        sweep={"axes": {"batch_size": [10, 20], "optimizer.gamma": [0.1, 1]},
+               "keep": "batch_size < 99"}), overrides=["train.epochs=3"])
+    moved = open_folder(made).rename(tmp_path / "moved")
+    again = make_plan(load_folder(moved))
+    assert again.folder == moved
+    assert [r.run_id for r in again.runs] == [r.run_id for r in made.runs]
+    assert again.probe_ids == made.probe_ids
+    assert again.spec.text == made.spec.text
+    check(again)
 
 
 def test_a_second_run_trains_nothing(tmp_path, monkeypatch):

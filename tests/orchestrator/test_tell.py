@@ -117,6 +117,8 @@ def test_the_probes_of_a_plan(tmp_path):
     facts = json.loads(tell.plan_json(planned))
     assert (facts["probes"], facts["probes_done"]) == (3, 0)
     assert facts["probes_ge"] == sum(p.cost for p in planned.probes) > 0
+    assert {p["probe_id"]: p["run_ids"] for p in facts["probe_list"]} == {
+        p.probe_id: [r.run_id for r in p.runs] for p in planned.probes}
     (line,) = [n for n in tell.plan_text(planned).splitlines() if n.startswith("probes ")]
     assert line.startswith("probes   3 to do (1 wedge, 2 tunnels); about ")
     assert line.endswith("they imply save: {weights: final}")
