@@ -56,7 +56,8 @@ def check_when(when: Mapping[str, Any], budget: float | None) -> None:
     if budget is not None and both:
         raise InputError(f"a budget decides when to measure, and {' and '.join(both)} too",
                          key="measure.budget",
-                         fix="keep one: of `when`, only initial and final go with a budget")
+                         fix="keep one: of `when`, only initial and final go with a budget "
+                             "(-s measure.when= takes it away)")
 
 
 def choose(given: Sequence[Any], base_dir: Path) -> Chosen:

@@ -87,8 +87,8 @@ WHEN: Table = {
     "initial": flag(True),
 }
 MEASURE: Table = {
-    "when": Option({}, lambda v: isinstance(v, Mapping),
-                   "{early: log, every_epochs: 2, final: true}"),
+    "when": Option({}, lambda v: v is None or isinstance(v, Mapping),
+                   "{early: log, every_epochs: 2, final: true}", lambda v: v or {}),
     "budget": optional(number(None, finite(0, 1e6, open_low=True), "a number above 0, the cost of "
                               "measuring over that of training")),
     "set_size": optional(whole(None, 1, 10**9)),

@@ -203,6 +203,9 @@ def test_resolving_the_resolved_changes_nothing(tmp_path):
     ("measure", {"monitors": ["spectrum"]}, {"set_size": None}),
     ("measure", {"monitors": []}, {"monitors": []}),
     ("measure", {"budget": 1}, {"budget": 1.0}),
+    ("measure", {"when": None}, {"when": {
+        "early": "log", "every_epochs": None, "every_steps": None, "steps": None, "final": True,
+        "initial": True}}),
     ("measure", {"budget": 0.5, "when": {"initial": False, "early": None}}, {"budget": 0.5}),
     ("measure", {"monitors": [{"spectrum": None}], "set_size": 10}, {"set_size": 10}),
     ("compute", {"pack": 8, "gpus": 0.5, "cpus": 2}, {"pack": 8, "gpus": 0.5, "cpus": 2.0}),
