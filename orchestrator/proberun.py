@@ -1,6 +1,7 @@
 """One probe, from the weights of its runs to its committed curves."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,23 @@ def run_probe(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         device, start = torch.device(device_for(order["device"])), time.monotonic()
         subject = _subject(order, ledger.store, device)
         found = landscape.run(wanted["kind"], subject, wanted["options"])
-        rows = [{"subject_id": wanted["probe_id"], "step": wanted["step"], "quantity": quantity,
-                 **point} for quantity, curve in found for point in curve.rows(0)]
         ledger.commit_probe(
             {**record(wanted), "device_kind": device_kind(device),
              "torch_version": torch.__version__, "threads": torch.get_num_threads(),
-             "time_s": time.monotonic() - start, "host_name": host_name()}, rows)
+             "time_s": time.monotonic() - start, "host_name": host_name()},
+            curve_rows(found, subject_id=wanted["probe_id"], step=wanted["step"]))
     yield {"step": 1, **_FACTS}
+
+
+def curve_rows(found: Sequence[tuple[str, Any]], **shared: Any) -> list[dict[str, Any]]:
+    """The rows of a probe's curves; those of one quantity and series are one curve in pieces."""
+    rows, points = [], Counter()
+    for quantity, curve in found:
+        place = quantity, curve.series
+        rows += [{**shared, "quantity": quantity, **point, "index": points[place] + point["index"]}
+                 for point in curve.rows(0)]
+        points[place] += curve.value.shape[-1]
+    return rows
 
 
 def skip(order: Mapping[str, Any], reason: str) -> None:

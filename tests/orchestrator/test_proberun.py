@@ -13,11 +13,12 @@ from orchestrator import plan
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import order as pack_order
 from orchestrator.packrun import run_pack
-from orchestrator.proberun import order, run_probe, skip
+from orchestrator.proberun import curve_rows, order, run_probe, skip
 from orchestrator.session import open_folder
 from orchestrator.store import LocalStore
 from tests.orchestrator.specs import TINY, tiny, tree
 from trainables import landscape
+from trainables.curves import Curve
 from trainables.datasets import load
 
 STEP = 20
@@ -116,7 +117,23 @@ def test_probes_that_read_no_weights(sweep, kind, tmp_path):
         if name.startswith("tables/curves"):
             LocalStore(tmp_path).create(name, content)
     made(one)
-    assert set(curves(one).subject_id) == {one["probe"]["probe_id"]}
+    rows = curves(one)
+    assert set(rows.subject_id) == {one["probe"]["probe_id"]}
+    assert not rows.duplicated(["subject_id", "step", "quantity", "series", "index"]).any()
+
+
+def test_pieces_of_a_series_are_one_curve():
+    """So that a point's place is its own; a point without a value keeps its place free."""
+    def piece(series, *values):
+        return Curve(torch.arange(len(values)), torch.tensor([values]), series)
+
+    nan = float("nan")
+    rows = curve_rows([("q", piece("a", 1.0, nan, 2.0)), ("q", piece("b", 3.0)),
+                       ("q", piece("a", 4.0)), ("r", piece("a", 5.0))], subject_id="p", step=9)
+    assert [(r["quantity"], r["series"], r["index"], r["value"]) for r in rows] == [
+        ("q", "a", 0, 1.0), ("q", "a", 2, 2.0), ("q", "b", 0, 3.0), ("q", "a", 3, 4.0),
+        ("r", "a", 0, 5.0)]
+    assert {(r["subject_id"], r["step"]) for r in rows} == {("p", 9)}
 
 
 def test_made_again_it_changes_nothing(fresh):
