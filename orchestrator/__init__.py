@@ -1,4 +1,4 @@
-"""sgdscope from Python: ``plan`` and ``run`` do what the commands of the same names do."""
+"""sgdscope from Python: ``plan``, ``run`` and ``probe`` do what the commands of their names do."""
 
 __version__ = "0.1.0"
 
@@ -24,3 +24,26 @@ def run(source, *, overrides=(), storage=None, inline=False, address=None, yes=F
 
     planned = plan(source, overrides=overrides, storage=storage, yes=yes)
     return run_sweep(planned, inline=inline, address=address).folder
+
+
+def probe(source, *, overrides=(), storage=None, inline=False, address=None):
+    """Makes the probes that are missing of a sweep that was run; returns its folder (a Path).
+
+    ``source``: a spec, whose section ``probes`` may have changed, or the sweep's folder.
+    """
+    from orchestrator.session import run_sweep
+
+    planned = plan_of_sweep(source, overrides=overrides, storage=storage)
+    return run_sweep(planned, inline=inline, address=address, probes_only=True).folder
+
+
+def plan_of_sweep(source, *, overrides=(), storage=None, yes=False):
+    """The plan of a spec, or of the spec that a sweep's folder was made by."""
+    from pathlib import Path
+
+    from orchestrator.planner import make_plan
+    from orchestrator.spec import load_folder
+
+    if storage is not None or not (Path(source) / "resolved.yaml").is_file():
+        return plan(source, overrides=overrides, storage=storage, yes=yes)
+    return make_plan(load_folder(Path(source), overrides), yes=yes)

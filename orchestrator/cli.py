@@ -129,16 +129,10 @@ def probe(spec: str, overrides: tuple[str, ...], yes: bool, storage: str | None,
     Takes the spec, whose section `probes` may have changed, or the sweep's folder.
     """
     import orchestrator
-    from orchestrator import planner, session, tell
-    from orchestrator.spec import load_folder
+    from orchestrator import session, tell
 
     _stop_on_terminate()
-    folder = Path(spec)
-    if (folder / "resolved.yaml").is_file():
-        moved = [f"storage={storage}"] if storage else []
-        planned = planner.make_plan(load_folder(folder, [*overrides, *moved]), yes=yes)
-    else:
-        planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
+    planned = orchestrator.plan_of_sweep(spec, overrides=overrides, storage=storage, yes=yes)
     ended = session.run_sweep(planned, inline=inline, address=address, probes_only=True)
     click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
     return FAILED if ended.probe_failures else DONE

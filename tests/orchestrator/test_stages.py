@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from orchestrator import plan, proberun, session
+from orchestrator import plan, probe, proberun, session
 from orchestrator.session import run_sweep
 from orchestrator.stages import Stages
 from tests.orchestrator.specs import TINY, failing, tiny, tree
@@ -133,6 +133,16 @@ def test_only_the_probes(tmp_path):
     assert len(ended.skipped) == 1
     assert len(records(ended.folder)) == 2
     assert len(pd.read_parquet(ended.folder / "tables" / "runs")) == 2
+
+
+def test_from_python(tmp_path):
+    """By the spec, and by the folder."""
+    path = tiny(tmp_path, **QUIET, save={"weights": "final"})
+    folder = run(path)[0].folder
+    for points, source in ((5, path), (6, folder)):
+        given = [f"probes=[{{tunnels: {{directions: 2, points: {points}}}}}]"]
+        assert probe(source, overrides=given, inline=True) == folder
+    assert len(records(folder)) == 4
 
 
 def test_dearest_first_and_only_when_asked(tmp_path):
