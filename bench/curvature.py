@@ -29,7 +29,7 @@ import os
 import platform
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from bench import curvature_packs as packs
 from bench import curvature_solvers as solvers
 
 GOAL = 0.01
+PEERS = ("pyhessian", "curvlinops", "  best ncv")
 SECTIONS = ("nets", "packs", "bounds")
 VERSIONS = ("torch", "numpy", "scipy", "PyHessian", "curvlinops-for-pytorch")
 GRADIENTS = 3  # timed between two solvers
@@ -90,6 +91,9 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
                 rows += _along(net, data, seed, asked)
     summary = summarise(rows)
     print_summary(summary)
+    missed = Counter((r["net"], r["phase"], way.strip()) for r in rows for way in r["missed"])
+    for key, count in missed.items():
+        print(f"{' '.join(key)}: no setting within 1 % at {count} snapshots")
     return {"tolerance": asked.tolerance, "made_up_images": asked.cifar is None,
             "rows": rows, "summary": summary}
 
@@ -106,10 +110,12 @@ def _along(net: nets.Net, data: Any, seed: int, asked: argparse.Namespace) -> li
         snapshot.state.memory = memory
         plain = solvers.Plain.of(pack, snapshot.state)
         ways = {"ours": lambda s=snapshot: solvers.ours(pack, s.state)}
-        if not asked.ours_only and net.phase(snapshot.step):
+        asks_peers = not asked.ours_only and net.phase(snapshot.step)
+        if asks_peers:
             ways |= _peers(pack, plain, snapshot)
         row = {"net": net.name, "seed": seed, "step": snapshot.step,
                "phase": net.phase(snapshot.step), "loss": snapshot.loss,
+               "missed": [p for p in PEERS if p not in ways] if asks_peers else [],
                "overlap": snapshot.overlap, "truth": snapshot.values.tolist(),
                "truth_error": snapshot.error, **_interleaved(plain, ways, snapshot.values)}
         memory = snapshot.state.memory
@@ -124,7 +130,7 @@ def _peers(pack: Any, plain: solvers.Plain, snapshot: nets.Snapshot
     power = solvers.cheapest_pyhessian(plain, snapshot.values, GOAL)
     usual, best = (solvers.cheapest_arpack(pack, snapshot.state, snapshot.values, GOAL, bases)
                    for bases in (solvers.ARPACK_BASES[-1:], solvers.ARPACK_BASES))
-    settings = {"pyhessian": power and (power,), "curvlinops": usual, "  best ncv": best}
+    settings = dict(zip(PEERS, (power and (power,), usual, best), strict=True))
     make = {"pyhessian": solvers.pyhessian}
     return {name: lambda n=name, s=setting: make.get(n, solvers.curvlinops)(plain, *s)
             for name, setting in settings.items() if setting}
