@@ -111,7 +111,7 @@ class Space:
             self._rows = torch.cat([self._rows, grown], dim=1)
         self._rows[:, place] = unit
         self.width += 1
-        return torch.where(spent, 0, norm)
+        return torch.where(spent | ~self.alive, 0, norm)
 
 
 def aligned(vectors: Tensor) -> Tensor:

@@ -250,33 +250,35 @@ def test_a_failed_run_holds_nan_and_harms_no_neighbour(why, number, since):
     assert not found.basis[1].any()
 
 
-def test_a_warm_start_saves_products_and_finds_the_same():
-    h, _ = rotated(line([100, 60, 20], torch.linspace(-8, 8, 97)))
-    moved = h + 1e-4 * rotated(torch.linspace(-1, 1, 100), seed=5)[0]
-    cold = solve(moved[None], draw(1, 1, 100), smallest=False, tolerance=1e-5)
-    before = solve(h[None], draw(1, 1, 100, seed=3), smallest=False, tolerance=1e-5)
-    warm = solve(moved[None], torch.cat([before.vectors, draw(1, 1, 100)], 1), smallest=False,
-                 tolerance=1e-5, random=1)
-    exact = torch.linalg.eigvalsh(moved).flip(0)[:3]
-    assert ((warm.values[0] - exact).abs() <= 1e-5 * exact[0]).all()
-    assert ((warm.values[0] - exact).abs() <= warm.bounds[0]).all()
-    assert warm.products.item() < cold.products.item()
+def test_what_hides_is_looked_for_further_up_too():
+    """Bounds fail as rarely as is said, also where the weight does not fall steadily with μ."""
+    violated = 0
+    for seed in range(200):
+        spectrum = line([3.1, 2.5, 2.2], torch.linspace(-0.5, 2.0, 50)) + 0.05 * draw(53, seed=seed)
+        h, _ = rotated(spectrum, seed=seed)
+        found = solve(h[None], draw(1, 2, 53, seed=seed + 1), k=1, smallest=False, tolerance=1e-2)
+        violated += (spectrum.max() - found.values[0, 0] > found.bounds[0, 0]).item()
+    assert violated <= 1
 
 
-def test_a_warm_start_in_the_wrong_place_does_not_hide_the_largest():
-    """Exact eigenvectors of lower values: they stand still, only the random vector sees more."""
-    h, q = rotated(line([10, 5, 4, 3], BULK))
-    warm = solve(h[None], torch.cat([q[:, 1:4].T[None], draw(1, 1, 34)], 1), random=1)
-    assert warm.values[0].tolist() == pytest.approx([10, 5, 4], rel=1e-9)
+def test_the_rest_is_an_upper_bound_on_the_next_value():
+    h, _ = rotated(line([100, 60, 20, 7], BULK))
+    found = solve(h.expand(16, -1, -1), draw(16, 1, len(h), seed=3), tolerance=1e-2, smallest=False)
+    assert (found.rest >= 7).all()
+    assert found.rest.median() < 20
+    assert solve(torch.eye(3, dtype=torch.float64)[None], draw(1, 1, 3)).rest.isnan().all()
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3])
-def test_a_start_wider_than_the_products_keeps_its_random_vectors(limit):
-    """Else a bound would trust vectors that say nothing: the warm ones here are all wrong."""
-    h, q = rotated(line([10, 5, 4, 3], BULK))
-    start = torch.cat([q[:, 1:4].T[None], draw(1, 1, 34)], 1)
-    found = solve(h[None], start, random=1, k=1, max_products=limit)
-    assert 10 - found.values.item() <= found.bounds.item()
+def test_a_looser_bound_than_estimate_costs_fewer_products():
+    """slack: the estimates stop the search; what may hide is bounded less tightly, and said."""
+    h, _ = rotated(line([100, 60, 20], torch.linspace(-1, 12, 97)))
+    start = draw(16, 1, 100, seed=3)
+    strict, loose = (solve(h.expand(16, -1, -1), start, tolerance=1e-2, smallest=False, **o)
+                     for o in ({}, {"slack": 4.0, "doubt": 0.1}))
+    exact = torch.tensor([100.0, 60, 20]).double()
+    assert loose.products.double().mean() < strict.products.double().mean() - 2
+    assert ((exact - loose.values).abs() <= 1e-2 * 100).all()
+    assert (loose.bounds <= 4.5).all()
 
 
 def test_asymmetric_products_widen_the_bounds():
