@@ -163,7 +163,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 groups[row["net"], row["phase"], way].append((one, row["found"]["ours"]))
     total = {key: sum(r["net"] == key[0] and r["phase"] == key[1] for r in rows) for key in groups}
     return [{
-        "net": key[0], "phase": key[1], "way": key[2], "reached": len(pairs), "of": total[key],
+        "net": key[0], "phase": key[1], "way": key[2], "of": total[key],
+        "reached": sum(one["error"] <= GOAL for one, _ in pairs),
         **{f"{of}_{name}": float(np.quantile([one[of] for one, _ in pairs], q))
            for of in ("products", "ge", "ge_measured", "error")
            for name, q in (("median", 0.5), ("p90", 0.9), ("max", 1.0))},
