@@ -19,12 +19,14 @@ from trainables.covariance import (
     moment_eigenvalues,
 )
 from trainables.gradients import Minibatches, batch_gradients
-from trainables.monitors.declared.gradient_noise import MONITOR, layout
+from trainables.monitors.declared.gradient_noise import layout
 from trainables.noisescale import Design, hessian_parts, ratio, simple_parts
 from trainables.probe import GRAPH_BYTES, Probe, graph_bytes
 from trainables.products import Curvature
 
 FEW = "K needs at least two minibatches of the measurement set"
+OF_HESSIAN = ("noise_trace_hessian", "noise_gradient_hessian", "noise_scale")
+OF_EIGENPAIRS = ("k_hessian_share", "k_hessian_cosine")
 
 
 def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -51,9 +53,11 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     if options["k"] and count > 1:
         found |= _alignment(probe, batches, products, options["k"])
     if count < 2:
-        for column in MONITOR.columns:
-            if column in found and not column.startswith("k_batch"):
-                probe.explain(column, found[column].isnan(), FEW)
+        wanted = [*found, *(OF_HESSIAN if options["hessian_share"] else ()),
+                  *(OF_EIGENPAIRS if options["k"] else ())]
+        for column in wanted:
+            values = found.setdefault(column, torch.full_like(products.square, torch.nan))
+            probe.explain(column, values.isnan(), FEW)
     return found
 
 
