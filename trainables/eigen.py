@@ -21,7 +21,7 @@ START_VECTORS = {"mse": 2}
 # The estimates are held to the tolerance, the bounds to twice that, but for one case in ten of
 # those in which a random start could hide an eigenvalue at all (see lanczos): stricter bounds cost
 # up to five products more and changed no value.
-DOUBT, SLACK = 0.1, 2.0
+DOUBT, SLACK = 1e-2, 2.0
 # The lower end of the spectrum is dense: there a tighter bound costs more products than all the
 # other values together, and what is asked of lambda_min is its sign and size beside lambda_max.
 LOOSER_BELOW = 10
@@ -54,7 +54,7 @@ def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
     if followed is not None:
         tried = torch.where(track.predictable, followed.products, 0)
         pairs, drift = _merged(followed, sound, tried, pairs, drift)
-    _keep(probe, pairs, drift)
+    _keep(probe, pairs, drift, k)
     probe.spend(GE_PRODUCT * pairs.products.double().cpu())
     return pairs
 
@@ -68,20 +68,27 @@ def _wanted(probe: "Probe") -> tuple[dict[str, Any], int]:
 
 def _recalled(probe: "Probe", k: int) -> Track | None:
     vectors, facts = probe.recall("eigenvectors"), probe.recall("eigenvalues")
-    if vectors is None or vectors.shape[1] != k:
+    if vectors is None or vectors.shape[1] != k + 1:
         return None
     facts = facts.cpu()
-    return Track(vectors, facts[:, :k], facts[:, k], facts[:, k + 1])
+    return Track(vectors, facts[:, : k + 1], facts[:, k + 1], facts[:, k + 2])
 
 
-def _keep(probe: "Probe", pairs: Eigenpairs, drift: Tensor) -> None:
-    vectors = pairs.vectors
+def _keep(probe: "Probe", pairs: Eigenpairs, drift: Tensor, k: int) -> None:
+    """Remembers one pair more than is wanted, where that is not too much."""
+    vectors = pairs.basis[:, : k + 1]
     if vectors[0].numel() * vectors.element_size() > MEMORY_BYTES:
         return
-    facts = torch.cat([pairs.values, pairs.rest[:, None], drift.to(pairs.rest)[:, None]], dim=1)
+    facts = torch.cat([pairs.ritz[:, : k + 1], pairs.rest[:, None],
+                       drift.to(pairs.rest)[:, None]], dim=1)
     known = facts.isfinite().all(1)
-    probe.remember("eigenvectors", torch.where(known[:, None, None], vectors, 0))
-    probe.remember("eigenvalues", torch.where(known[:, None], facts, 0))
+    vectors, facts = torch.where(known[:, None, None], vectors, 0), torch.where(
+        known[:, None], facts, 0)
+    short = k + 1 - vectors.shape[1]  # fewer dimensions than pairs: nothing is known
+    if short:
+        vectors, facts = pad(0 * vectors, (0, 0, 0, short)), pad(0 * facts, (0, short))
+    probe.remember("eigenvectors", vectors)
+    probe.remember("eigenvalues", facts)
 
 
 def _observed_drift(track: Track | None, pairs: Eigenpairs) -> Tensor:
@@ -96,10 +103,10 @@ def _observed_drift(track: Track | None, pairs: Eigenpairs) -> Tensor:
 def _merged(followed: Followed, sound: Tensor, tried: Tensor, sought: Eigenpairs | None,
             drift: Tensor) -> tuple[Eigenpairs, Tensor]:
     """The followed pairs of the runs ``sound``, the sought ones of the others."""
-    device = followed.basis.device
+    device, k = followed.basis.device, followed.values.shape[1]
     nothing = torch.zeros(len(sound), dtype=torch.int64)
     mine = Eigenpairs(
-        followed.values.to(device), followed.vectors, followed.bounds.to(device),
+        followed.values.to(device), followed.basis[:, :k], followed.bounds.to(device),
         followed.rest.to(device), None, None, tried.to(device), sound.to(device), followed.basis,
         followed.ritz.to(device))
     if sought is None:

@@ -18,7 +18,7 @@ class Eigenpairs:
     values: Tensor  # (R, k) float64, descending, largest algebraic; NaN beyond the P-th
     vectors: Tensor  # (R, k, P), orthonormal Ritz vectors of `values`
     bounds: Tensor  # (R, k) float64, error bound of each value
-    rest: Tensor  # (R,) float64, upper bound on the (k+1)-th value; NaN where there is none
+    rest: Tensor  # (R,) float64, upper bound on the (k+2)-th value; NaN where there is none
     smallest: Tensor | None  # (R,) float64, smallest algebraic eigenvalue
     smallest_bound: Tensor | None  # (R,) float64
     products: Tensor  # (R,) int64, products up to the run's own stop
@@ -107,7 +107,7 @@ class _Search:
         closed = done | last
         if closed.any():
             self._closed.append((ritz.select(closed), [
-                end.select(closed).bounds(_one_more(allowed[closed], end), self.weight)
+                end.select(closed).bounds(_two_more(allowed[closed], end), self.weight)
                 for end, allowed in ends]))
         way = way[torch.arange(len(way)), weight.nan_to_num(torch.inf).argmax(1)]
         way = way / way.norm(dim=1, keepdim=True)  # NaN where nothing could hide
@@ -155,8 +155,8 @@ class _Search:
             size = found.values.shape[1]
             values[found.runs] = _widen(found.values, self.k)
             bounds[found.runs] = _widen(limits[0], self.k)
-            if size > self.k:
-                rest[found.runs] = found.values[:, self.k] + limits[0][:, self.k]
+            if size > self.k + 1:
+                rest[found.runs] = found.values[:, self.k + 1] + limits[0][:, self.k + 1]
             low[found.runs], low_bound[found.runs] = found.values[:, -1], limits[-1][:, 0]
             ritz[found.runs] = pad(found.values, (0, m - size))
             weights[found.runs, :size, :size] = found.weights
@@ -172,10 +172,10 @@ class _Search:
             values, vectors, bounds, rest, low, low_bound, products, converged, basis, ritz)
 
 
-def _one_more(allowed: Tensor, end: Ritz) -> Tensor:
-    """Guesses for the wanted values and, where there is one, the next."""
-    more = end.values.shape[1] > allowed.shape[1]
-    return torch.cat([allowed, allowed[:, -1:]], dim=1) if more else allowed
+def _two_more(allowed: Tensor, end: Ritz) -> Tensor:
+    """Guesses for the wanted values and, where there are any, the next two."""
+    more = min(2, end.values.shape[1] - allowed.shape[1])
+    return torch.cat([allowed, allowed[:, -1:].expand(-1, more)], dim=1)
 
 
 def _widen(values: Tensor, k: int) -> Tensor:

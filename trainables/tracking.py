@@ -15,17 +15,20 @@ MORE = 3  # products beyond k by which a run may be brought within tolerance
 
 @dataclass(frozen=True)
 class Track:
-    """What is kept of R runs between snapshots; a run without a past is all zero."""
+    """What is kept of R runs between snapshots; a run without a past is all zero.
 
-    vectors: Tensor  # (R, k, P), the leading Ritz vectors
-    values: Tensor  # (R, k) float64, their values
+    One pair more than is wanted, the guard: what rises from below shows there first.
+    """
+
+    vectors: Tensor  # (R, k + 1, P), the leading Ritz vectors
+    values: Tensor  # (R, k + 1) float64, their values
     rest: Tensor  # (R,) float64, what no further eigenvalue exceeds
     drift: Tensor  # (R,) float64, ``relative_change`` in the last interval
 
     @property
     def predictable(self) -> Tensor:
         """(R,) whether another interval like the last would leave the k values the largest."""
-        lowest = self.values[:, -1]
+        lowest = self.values[:, -2]
         return (lowest > 0) & (self.rest * (1 + self.drift) < lowest) & (self.drift < SETTLED)
 
 
@@ -33,10 +36,9 @@ class Track:
 class Followed:
     """The eigenpairs after the interval."""
 
-    vectors: Tensor  # (R, k, P)
     values: Tensor  # (R, k) float64, descending
     bounds: Tensor  # (R, k) float64
-    rest: Tensor  # (R,) float64
+    rest: Tensor  # (R,) float64, what no eigenvalue beyond the (k+1)-th exceeds
     drift: Tensor  # (R,) float64
     sound: Tensor  # (R,) bool, within tolerance and the bounds within slack times that
     products: Tensor  # (R,) int64
@@ -45,9 +47,9 @@ class Followed:
 
 
 def follow(product: Product, track: Track, *, tolerance: float, slack: float) -> Followed:
-    """Rayleigh-Ritz on the last snapshot's k vectors, then on the worst residuals, up to 3 more.
+    """Rayleigh-Ritz on the last snapshot's vectors, then on the worst residuals, up to 3 more.
 
-    Cost: k products where the spectrum has settled.
+    Cost: k + 1 products where the spectrum has settled.
 
     Bounds: with residuals r_i the estimate is |r_i|² / (θ_i − u), where u bounds all further
     eigenvalues. It is carried on: u = u_before·(1 + d), d the ``relative_change`` of H within the
@@ -56,27 +58,26 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
     whose u has crept up to its k-th value is not sound: then search anew
     (``lanczos.extreme_eigenpairs``), which bounds u afresh. Runs do not depend on each other.
     """
-    runs, k, dim = track.vectors.shape
+    runs, kept, dim = track.vectors.shape
     space = Space(track.vectors)
-    for _ in range(k):
+    for _ in range(kept):
         first = torch.eye(1, space.width, dtype=torch.float64).repeat(runs, 1)
         space.expand(product, first)
     drift = relative_change(space.projected, track.values)
     rest = track.rest * (1 + drift)
-    found, way = _pairs(space, rest, k)
-    products = torch.full((runs,), k)
-    for _ in range(min(MORE, dim - k)):
+    found, way = _pairs(space, rest, kept - 1)
+    products = torch.full((runs,), kept)
+    for _ in range(min(MORE, dim - kept)):
         hopeful = ~_sound(found, tolerance, slack) & (rest < found.values[:, -1]) & space.alive
         if not hopeful.any():
             break
         space.expand(product, way)
         products = products + hopeful
-        newer, way = _pairs(space, rest, k)
+        newer, way = _pairs(space, rest, kept - 1)
         found = _chosen(hopeful, newer, found)
-    basis = space.combine(found.weights)
     return Followed(
-        basis[:, :k], found.values, found.bounds, rest, drift,
-        _sound(found, tolerance, slack) & space.alive, products, basis, found.ritz)
+        found.values, found.bounds, rest, drift, _sound(found, tolerance, slack) & space.alive,
+        products, space.combine(found.weights), found.ritz)
 
 
 @dataclass(frozen=True)

@@ -261,8 +261,8 @@ def test_what_hides_is_looked_for_further_up_too():
     assert violated <= 1
 
 
-def test_the_rest_is_an_upper_bound_on_the_next_value():
-    h, _ = rotated(line([100, 60, 20, 7], BULK))
+def test_the_rest_is_an_upper_bound_on_the_value_after_the_next():
+    h, _ = rotated(line([100, 60, 20, 12, 7], BULK))
     found = solve(h.expand(16, -1, -1), draw(16, 1, len(h), seed=3), tolerance=1e-2, smallest=False)
     assert (found.rest >= 7).all()
     assert found.rest.median() < 20
