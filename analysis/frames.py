@@ -72,7 +72,7 @@ class Sweep:
 
     @cached_property
     def spectra(self) -> pd.DataFrame:
-        """Eigenvalues (run_id, step, operator, index, value) of the sweep's runs; read on use."""
+        """Eigenvalues (run_id, step, operator, index, value, bound) of its runs; read on use."""
         frame = read(self.folder, "spectra").to_pandas()
         frame = frame[frame["run_id"].isin(self.runs["run_id"])]
         return _sorted(frame, ["run_id", "step", "operator", "index"])

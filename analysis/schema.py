@@ -87,6 +87,7 @@ _SPECTRA = (
     ("operator", "str", "hessian: the Hessian of the mean training loss on the measurement set"),
     ("index", "int", "1 is the largest algebraic eigenvalue"),
     ("value", "float", ""),
+    ("bound", "float", "error bound of the value, where its monitor knows one"),
 )
 _CURVES = (
     ("subject_id", "str", "run_id or probe_id"),

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from torch import Tensor
@@ -50,7 +51,7 @@ def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, lis
                    "measure_ge": float(probe.ge[i]), "measure_notes": probe.notes(i),
                    "time_measure_s": each, **columns}
             rows["snapshots"].append(row)
-            rows["spectra"] += _spectra(run_id, state.step, found.spectra, i)
+            rows["spectra"] += _spectra(run_id, state.step, found, i)
             rows["curves"] += [
                 {"subject_id": run_id, "step": state.step, "quantity": quantity, **point}
                 for quantity, curves in found.curves.items()
@@ -65,6 +66,7 @@ def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, lis
 class _Found:
     columns: dict[str, Tensor]
     spectra: dict[str, Tensor] = field(default_factory=dict)
+    bounds: dict[str, Tensor] = field(default_factory=dict)  # by operator
     curves: dict[str, list[Curve]] = field(default_factory=dict)
 
 
@@ -79,15 +81,21 @@ def _measure_block(probe: Probe) -> _Found:
         "init_distance": (probe.flat.double() - probe.initial.double()).norm(dim=1),
     })
     for name, options in probe.pack.measure["monitors"]:
-        for key, value in monitors.find(name, probe.pack.base_dir).measure(probe, options).items():
+        monitor = monitors.find(name, probe.pack.base_dir)
+        for key, value in monitor.measure(probe, options).items():
+            operator = key.removesuffix("_bound")
             if isinstance(value, Curve | list):
                 found.curves[key] = [value] if isinstance(value, Curve) else value
+            elif value.dim() == 1:
+                found.columns[key] = value
+            elif key not in monitor.spectra and operator in monitor.spectra:
+                found.bounds[operator] = value
             else:
-                (found.columns if value.dim() == 1 else found.spectra)[key] = value
+                found.spectra[key] = value
     # Last: by now it may have come with something else.
     found.columns["grad_norm"] = probe.gradient.double().norm(dim=1)
-    found.columns = {n: v.detach().double().cpu() for n, v in found.columns.items()}
-    found.spectra = {n: v.detach().double().cpu() for n, v in found.spectra.items()}
+    for part in (found.columns, found.spectra, found.bounds):
+        part |= {n: v.detach().double().cpu() for n, v in part.items()}
     return found
 
 
@@ -96,13 +104,16 @@ def _rate(pack: Pack, step: int, r: int) -> float:
     return float(pack.configs[r]["train"]["lr"]) * factor
 
 
-def _spectra(run_id: str, step: int, spectra: dict[str, Tensor], i: int) -> list[Row]:
-    return [
-        {"run_id": run_id, "step": step, "operator": operator, "index": j + 1, "value": value}
-        for operator, values in spectra.items()
-        for j, value in enumerate(values[i].tolist())
-        if not math.isnan(value)
-    ]
+def _spectra(run_id: str, step: int, found: _Found, i: int) -> list[Row]:
+    rows = []
+    for operator, values in found.spectra.items():
+        bounds = found.bounds[operator][i].tolist() if operator in found.bounds else repeat(None)
+        rows += [
+            {"run_id": run_id, "step": step, "operator": operator, "index": j, "value": value,
+             "bound": None if bound is None or math.isnan(bound) else bound}
+            for j, (value, bound) in enumerate(zip(values[i].tolist(), bounds, strict=False), 1)
+            if not math.isnan(value)]
+    return rows
 
 
 def final_weights(pack: Pack, state: PackState) -> dict[str, dict[str, Tensor]]:

@@ -1,28 +1,130 @@
-"""The trace of R symmetric matrices known only through their products."""
+"""Trace and Frobenius norm of R symmetric matrices known only through their products."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+LEAST, LEAST_FOR_NORM = 2, 4  # probes before a run may stop
 
-def deflated_trace(product: Callable[[Tensor], Tensor], basis: Tensor, projected_trace: Tensor,
-                   probes: Tensor) -> tuple[Tensor, Tensor]:
-    """(R,) traces and their standard errors, float64.
 
-    tr H = tr(V H Vᵀ) + tr((I − VᵀV) H (I − VᵀV)): the first term is known from the basis V
-    (R, m, P; orthonormal rows, zero rows allowed), the second is the mean over the probes z
-    (R, n, P; Rademacher, drawn independently of V) of ζᵀHζ with ζ = (I − VᵀV) z. Unbiased
-    (Hutchinson 1989; deflated as in Hutch++, Meyer et al. 2020) given V. Where V spans the whole
-    space the trace is exact and its standard error 0. Cost: n products.
+@dataclass(frozen=True)
+class Moments:
+    """What was found for each run, (R,) float64; a run with a non-finite product holds NaN."""
+
+    trace: Tensor
+    trace_error: Tensor  # standard error; 0 where exact
+    frobenius: Tensor | None
+    frobenius_error: Tensor | None
+    probes: Tensor  # int64, products up to the run's own stop
+
+
+def deflated_moments(product: Callable[[Tensor], Tensor], basis: Tensor, ritz: Tensor,
+                     probes: Iterable[Tensor], *, tolerance: float,
+                     frobenius: bool = False) -> Moments:
+    """Tr H and, if asked, ‖H‖_F, from one set of random signs.
+
+    ``basis`` V is (R, m, P), rows orthonormal Ritz vectors (zero rows allowed) with V H Vᵀ =
+    diag(``ritz``) (R, m); ``probes`` yields signs z (R, P), drawn independently of V. With
+    Q = I − VᵀV, A = Q H Q and ζ = Q z:
+
+        Tr H    = Σ ritz  + E zᵀAz                  (Hutchinson 1989; deflated as in Hutch++,
+        ‖H‖_F²  = Σ ritz² + E (|Hζ|² + |V H ζ|²)     Meyer et al. 2020)
+
+    The second terms count what H couples between V and its complement once from each side. Both
+    right-hand sides are unbiased at a fixed number of probes n; ‖H‖_F itself then is low by a
+    relative (s.e./norm)²/2 (Jensen). Var zᵀAz = 2 (‖A‖_F² − Σ A_ii²) is estimated without bias
+    from the same products (|Az|², and z∘Az over pairs of probes): far steadier at few probes
+    than the spread of zᵀAz. The norm's error is that spread of its own terms, by the delta method.
+
+    Each run stops by itself when the standard errors are ≤ ``tolerance`` times their values
+    (0: never), after 2 probes, 4 with ``frobenius``. Stopping by an estimated error favours draws
+    that look certain; for positive A those are low ones. Measured at a tolerance of 5 %: the trace
+    low by up to 0.6 %, its error by up to 5 % of itself; the norm's error by up to a quarter where
+    its large eigenvalues are not in V. Where V spans the space both are exact, with error 0 and no
+    probes. Cost: a product a probe, and four passes over V.
     """
-    spans = basis.square().sum(2).round().sum(1) >= basis.shape[2]
-    forms = torch.stack([_form(product, basis, z) for z in probes.unbind(1)], dim=1)
-    error = forms.std(dim=1) / forms.shape[1] ** 0.5
-    rest = torch.where(spans, 0.0, forms.mean(dim=1))
-    return projected_trace.to(rest) + rest, torch.where(spans, 0.0, error)
+    ritz = ritz.double()
+    sums = _Sums(ritz, frobenius, basis.shape[2])
+    spans = (basis.square().sum(2).round().sum(1) >= basis.shape[2]).to(ritz.device)
+    alive = ritz.isfinite().all(1)
+    going = alive & ~spans
+    for z in probes:
+        if not going.any():
+            break
+        rest = z - _back(basis, _parts(basis, z))
+        sums.add(going, z.double(), product(rest).detach(), basis)
+        going = going & sums.finite & ~sums.certain(tolerance)
+    return sums.result(spans)
 
 
-def _form(product: Callable[[Tensor], Tensor], basis: Tensor, probe: Tensor) -> Tensor:
-    rest = probe - torch.einsum("rmp,rm->rp", basis, torch.einsum("rmp,rp->rm", basis, probe))
-    return (rest.double() * product(rest).double()).sum(1)
+def _parts(basis: Tensor, vector: Tensor) -> Tensor:
+    return torch.einsum("rmp,rp->rm", basis, vector)
+
+
+def _back(basis: Tensor, parts: Tensor) -> Tensor:
+    return torch.einsum("rmp,rm->rp", basis, parts)
+
+
+class _Sums:
+    """Running sums over the probes; only those of the runs that go on are added to."""
+
+    def __init__(self, ritz: Tensor, frobenius: bool, dim: int):
+        self._known, self._known_squares = ritz.sum(1), ritz.square().sum(1)
+        self._frobenius = frobenius
+        self.count = torch.zeros_like(self._known, dtype=torch.int64)
+        self._squares = torch.zeros_like(self._known)  # Σ |Az|²
+        self._norms = torch.zeros(2, *self._known.shape).to(self._known)  # Σ f, Σ f²
+        self._diagonals = ritz.new_zeros(len(ritz), dim)  # Σ z∘Az
+
+    def add(self, going: Tensor, z: Tensor, image: Tensor, basis: Tensor) -> None:
+        parts = _parts(basis, image)
+        inside = (image - _back(basis, parts)).double()
+        squares = inside.square().sum(1)
+        norm = squares + 2 * parts.double().square().sum(1)
+        self.count += going
+        self._squares += torch.where(going, squares, 0)
+        self._norms += torch.where(going, torch.stack([norm, norm.square()]), 0)
+        self._diagonals += torch.where(going[:, None], z * inside, 0)
+
+    @property
+    def finite(self) -> Tensor:
+        return self._squares.isfinite()
+
+    def _trace(self) -> tuple[Tensor, Tensor]:
+        n = self.count.double()
+        mean = self._diagonals.sum(1) / n
+        pairs = (self._diagonals.square().sum(1) - self._squares) / (n * (n - 1))
+        diagonal = torch.where(n > 1, pairs, 0)
+        variance = 2 * (self._squares / n - diagonal).clamp_min(0)
+        return self._known + mean, (variance / n).sqrt()
+
+    def _norm(self) -> tuple[Tensor, Tensor]:
+        n = self.count.double()
+        mean, square = self._norms / n
+        norm = (self._known_squares + mean).sqrt()
+        spread = ((square - mean.square()).clamp_min(0) / (n - 1)).sqrt()
+        return norm, torch.where(norm > 0, spread / (2 * norm), spread)
+
+    def certain(self, tolerance: float) -> Tensor:
+        """(R,) whether the errors are small enough."""
+        found = [self._trace(), *([self._norm()] if self._frobenius else [])]
+        least = LEAST_FOR_NORM if self._frobenius else LEAST
+        small = [error <= tolerance * value.abs() for value, error in found]
+        return torch.stack(small).all(0) & (self.count >= least) & (tolerance > 0)
+
+    def result(self, spans: Tensor) -> Moments:
+        """The estimates; exact ones of the runs ``spans``."""
+        trace, trace_error = self._trace()
+        norm, norm_error = self._norm()
+
+        def known(exact: Tensor, estimate: Tensor) -> Tensor:
+            return torch.where(spans, exact, estimate)
+
+        zero = 0 * self._known
+        found = Moments(known(self._known, trace), known(zero, trace_error), None, None, self.count)
+        if not self._frobenius:
+            return found
+        return Moments(found.trace, found.trace_error, known(self._known_squares.sqrt(), norm),
+                       known(zero, norm_error), self.count)

@@ -133,7 +133,8 @@ def test_measures_and_varies(tmp_path):
 def test_spectra_are_read_in_order_and_without_foreign_runs(tmp_path):
     folder = write(tmp_path, SMALL)
     run = load(folder).runs["run_id"][0]
-    rows = [(run, 1, "hessian", 2, 1.0), (run, 1, "hessian", 1, 3.0), ("other", 1, "hessian", 1, 9)]
+    rows = [(run, 1, "hessian", 2, 1.0, None), (run, 1, "hessian", 1, 3.0, 0.1),
+            ("other", 1, "hessian", 1, 9, None)]
     schema = sweep_schema()["spectra"]
     frame = pd.DataFrame(rows, columns=schema.names)
     pq.write_table(

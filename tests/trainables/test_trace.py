@@ -1,9 +1,9 @@
-"""Traces against dense ones: unbiased, with true standard errors, exact where possible."""
+"""Traces and norms against dense ones: unbiased, true standard errors, exact where possible."""
 
 import pytest
 import torch
 
-from trainables.trace import deflated_trace
+from trainables.trace import LEAST, LEAST_FOR_NORM, deflated_moments
 
 DIM = 24
 
@@ -21,11 +21,13 @@ def signs(*shape, seed=1):
     return 2.0 * torch.randint(0, 2, shape, generator=source).double() - 1
 
 
-def estimate(h, rows, probes):
-    """Traces of copies of ``h`` with the basis ``rows`` (m, P), for probes (R, n, P)."""
-    basis = rows.expand(len(probes), *rows.shape)
-    known = (rows @ h @ rows.T).trace().expand(len(probes))
-    return deflated_trace(lambda v: v @ h, basis, known, probes)
+def estimate(h, rows, probes, tolerance=0.0, frobenius=True):
+    """Of copies of ``h``; ``rows`` (m, P), turned to Ritz vectors, are the basis; (R, n, P)."""
+    values, turn = torch.linalg.eigh(rows @ h @ rows.T)
+    rows = turn.T @ rows
+    return deflated_moments(
+        lambda v: v @ h, rows.expand(len(probes), *rows.shape), values.expand(len(probes), -1),
+        probes.unbind(1), tolerance=tolerance, frobenius=frobenius)
 
 
 # (why, how many of the eigenvectors, in the order of their eigenvalues, are the basis)
@@ -35,23 +37,60 @@ BASES = [("no basis: Hutchinson", 0), ("the outliers are deflated", 3), ("half o
 @pytest.mark.parametrize(("why", "size"), BASES, ids=[b[0] for b in BASES])
 def test_unbiased_and_the_standard_errors_are_true(why, size):
     h, q = matrix()
-    traces, errors = estimate(h, q[:, :size].T, signs(2000, 16, DIM))
-    mean_error = traces.std().item() / len(traces) ** 0.5
-    assert abs(traces.mean() - h.trace()).item() < 4 * mean_error
-    assert errors.square().mean().sqrt().item() == pytest.approx(traces.std().item(), rel=0.1)
+    found = estimate(h, q[:, :size].T, signs(4000, 16, DIM))
+    assert (found.probes == 16).all()
+    mean_error = found.trace.std().item() / len(found.trace) ** 0.5
+    assert abs(found.trace.mean() - h.trace()).item() < 4 * mean_error
     # closed form of one probe's variance: 2 Σ of the squares off the diagonal of what is left
     rest = torch.eye(DIM, dtype=torch.float64) - q[:, :size] @ q[:, :size].T
     left = rest @ h @ rest
     variance = 2 * (left.square().sum() - left.diagonal().square().sum()).item()
-    assert traces.var().item() == pytest.approx(variance / 16, rel=0.2)
+    assert found.trace.var().item() == pytest.approx(variance / 16, rel=0.1)
+    assert found.trace_error.square().mean().item() == pytest.approx(variance / 16, rel=0.03)
+
+
+@pytest.mark.parametrize(("why", "size"), BASES, ids=[b[0] for b in BASES])
+def test_the_squared_norm_is_unbiased_and_its_error_true(why, size):
+    h, q = matrix()
+    found = estimate(h, q[:, :size].T, signs(4000, 16, DIM))
+    squares = found.frobenius.square()
+    mean_error = squares.std().item() / len(squares) ** 0.5
+    assert abs(squares.mean() - h.square().sum()).item() < 4 * mean_error
+    spread = found.frobenius.std().item()
+    assert found.frobenius_error.square().mean().sqrt().item() == pytest.approx(spread, rel=0.1)
 
 
 def test_unbiased_for_a_basis_that_is_no_eigenbasis():
-    """The cross terms of H between the basis and its complement must not enter."""
+    """What H couples between the basis and its complement: none of it in the trace, all in ‖H‖."""
     h, _ = matrix()
     rows = torch.linalg.qr(signs(DIM, 5, seed=3) + torch.eye(DIM, 5))[0].T.double()
-    traces, _ = estimate(h, rows, signs(4000, 8, DIM, seed=4))
-    assert abs(traces.mean() - h.trace()).item() < 4 * traces.std().item() / 4000**0.5
+    assert ((rows @ h) - (rows @ h @ rows.T) @ rows).norm() > 10
+    found = estimate(h, rows, signs(8000, 8, DIM, seed=4))
+    for values, exact in ((found.trace, h.trace()), (found.frobenius.square(), h.square().sum())):
+        assert abs(values.mean() - exact).item() < 4 * values.std().item() / len(values) ** 0.5
+
+
+def test_a_run_stops_once_it_is_certain_enough():
+    """Early, by itself, with errors that still are true to 10 %, and hardly a bias."""
+    h, q = matrix()
+    for norm, least in ((False, LEAST), (True, LEAST_FOR_NORM)):
+        found = estimate(h, q[:, :3].T, signs(8000, 16, DIM), 0.05, norm)
+        stopped = found.probes < 16
+        assert found.probes.min() == least
+        assert 0.9 < stopped.double().mean() <= 1
+        assert (found.trace_error <= 0.05 * found.trace.abs())[stopped].all()
+        off = found.trace - h.trace()
+        rms = off.square().mean().sqrt().item()
+        assert found.trace_error.square().mean().sqrt().item() == pytest.approx(rms, rel=0.1)
+        assert abs(off.mean()).item() < 0.006 * h.trace().item()
+
+
+def test_five_percent_takes_at_most_seven_probes_where_the_outliers_are_known():
+    h, q = matrix()
+    found = estimate(h, q[:, :3].T, signs(500, 16, DIM), 0.05, False)
+    assert found.probes.double().mean() < 7
+    within = ((found.trace - h.trace()).abs() < 0.05 * 2 * h.trace()).double().mean()
+    assert within > 0.94
 
 
 # (why, basis rows in the eigenbasis)
@@ -64,36 +103,66 @@ EXACT = [
 @pytest.mark.parametrize(("why", "rows"), EXACT, ids=[e[0] for e in EXACT])
 def test_exact_where_the_basis_spans(why, rows):
     h, q = matrix()
-    traces, errors = estimate(h, rows(q), signs(3, 2, DIM))
-    torch.testing.assert_close(traces, h.trace().expand(3), rtol=1e-13, atol=0)
-    assert errors.tolist() == [0.0, 0.0, 0.0]
+    basis = rows(q)
+    ritz = ((basis @ h) * basis).sum(1)
+    found = deflated_moments(
+        lambda v: v @ h, basis.expand(3, *basis.shape), ritz.expand(3, -1),
+        signs(3, 2, DIM).unbind(1), tolerance=0.0, frobenius=True)
+    torch.testing.assert_close(found.trace, h.trace().expand(3), rtol=1e-13, atol=0)
+    torch.testing.assert_close(found.frobenius, h.norm().expand(3), rtol=1e-13, atol=0)
+    assert found.trace_error.tolist() == found.frobenius_error.tolist() == [0.0, 0.0, 0.0]
+    assert found.probes.tolist() == [0, 0, 0]
 
 
 def test_one_row_less_than_the_whole_space_is_not_called_exact():
     h, q = matrix()
-    traces, errors = estimate(h, q[:, 1:].T, signs(5, 6, DIM))
-    assert (errors > 0).all()
-    assert ((traces - h.trace()).abs() < 8 * errors).all()
+    found = estimate(h, q[:, 1:].T, signs(5, 6, DIM))
+    assert (found.probes == 6).all()
+    assert (found.trace_error > 0).all()
+    assert ((found.trace - h.trace()).abs() < 8 * found.trace_error).all()
 
 
 def test_diagonal_matrices_are_exact_for_signs():
-    """ζᵀDζ = tr D for every vector of signs: each probe agrees, so the error is 0."""
+    """zᵀDz = tr D and |Dz| = ‖D‖_F for every vector of signs: the error is 0 at once."""
     d = torch.linspace(-3, 5, DIM).double()
-    traces, errors = estimate(torch.diag(d), torch.zeros(2, DIM).double(), signs(4, 3, DIM))
-    torch.testing.assert_close(traces, d.sum().expand(4))
-    assert errors.max() < 1e-14
+    found = deflated_moments(
+        lambda v: v * d, torch.zeros(4, 2, DIM).double(), torch.zeros(4, 2).double(),
+        signs(4, 9, DIM).unbind(1), tolerance=1e-6, frobenius=True)
+    torch.testing.assert_close(found.trace, d.sum().expand(4))
+    torch.testing.assert_close(found.frobenius, d.norm().expand(4))
+    assert max(found.trace_error.max(), found.frobenius_error.max()) < 1e-6
+    assert found.probes.tolist() == [LEAST_FOR_NORM] * 4
+
+
+def test_nothing_is_something_too():
+    """H = 0: all values and errors 0, after the fewest probes."""
+    found = estimate(torch.zeros(DIM, DIM).double(), torch.zeros(0, DIM).double(),
+                     signs(2, 5, DIM), 0.05)
+    for values in (found.trace, found.trace_error, found.frobenius, found.frobenius_error):
+        assert values.tolist() == [0.0, 0.0]
+    assert found.probes.tolist() == [LEAST_FOR_NORM] * 2
 
 
 def test_runs_are_apart_and_a_failed_one_holds_nan():
+    """The second fails before, in its products from the second on, or not: the others stay."""
     h, q = matrix()
     basis = torch.stack([q[:, :3].T, 0 * q[:, :3].T, q[:, 3:6].T])
-    known = torch.einsum("rmp,pq,rmq->r", basis, h, basis)
-    probes = signs(3, 4, DIM)
-    good = deflated_trace(lambda v: v @ h, basis, known, probes)
-    known[1] = torch.nan
-    bad = deflated_trace(
-        lambda v: torch.where(torch.tensor([[1], [0], [1]]) > 0, v @ h, torch.nan),
-        basis, known, probes)
-    for ours, theirs in zip(bad, good, strict=True):
-        assert ours.isnan().tolist() == [False, True, False]
-        assert torch.equal(ours[[0, 2]], theirs[[0, 2]])
+    known = torch.einsum("rmp,pq,rmq->rm", basis, h, basis)
+    probes, keep = signs(3, 9, DIM), torch.tensor([[1], [0], [1]]) > 0
+
+    def of(ritz, spoilt_from):
+        calls = []
+
+        def product(v):
+            calls.append(0)
+            return v @ h if len(calls) <= spoilt_from else torch.where(keep, v @ h, torch.nan)
+
+        return deflated_moments(product, basis, ritz, probes.unbind(1), tolerance=0.05,
+                                frobenius=True)
+
+    good = of(known, 99)
+    assert 0 < good.probes[0] < good.probes[1]
+    for bad in (of(known, 1), of(torch.where(keep, known, torch.nan), 0)):
+        for ours, theirs in zip(vars(bad).values(), vars(good).values(), strict=True):
+            assert torch.equal(ours[[0, 2]], theirs[[0, 2]])
+            assert not ours.is_floating_point() or ours[1].isnan()

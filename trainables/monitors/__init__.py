@@ -2,9 +2,10 @@
 
 A monitor is a function ``(probe, options) -> {name: value}`` of a ``probe.Probe`` of R runs:
 a tensor (R,) is the column ``name`` of the table ``snapshots``; a tensor (R, k) goes to ``spectra``
-as the operator ``name`` with indices 1…k (NaN: no row); a ``curves.Curve``, or a list of them, to
-``curves`` as the quantity ``name``. What is undefined for a run is NaN, and ``probe.explain`` says
-why. ``declared/`` has names, options, columns and costs only: planning imports no torch.
+as the operator ``name`` with indices 1…k (NaN: no row), where ours may add ``name_bound`` (R, k),
+the errors' bounds; a ``curves.Curve``, or a list of them, to ``curves`` as the quantity ``name``.
+What is undefined for a run is NaN, and ``probe.explain`` says why. ``declared/`` has names,
+options, columns and costs only: planning imports no torch.
 
 A user's own monitor is such a function in a module beside the spec, named ``module:function``, with
 the attributes ``columns`` (column -> unit or meaning) and, where wanted, ``spectra`` and ``curves``
@@ -32,12 +33,13 @@ COLUMN = re.compile(r"(?!time_|host_|final_|config_)[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a snapshot's cost may depend on: examples of each set, and of a batch."""
+    """What a snapshot's cost may depend on: examples of each set and of a batch, and classes."""
 
     train: int
     test: int
     measure: int
     batch: int
+    classes: int = 10  # where the data's are not known
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Monitor:
     # (options, sizes) -> options with which it spends what ``cost`` says, whatever it meets: those
     # it runs with under a budget. None: its cost does not vary.
     steady: Callable[[Mapping[str, Any], Sizes], dict[str, Any]] | None = None
+    # options -> how many of the Hessian's eigenpairs it takes from the probe. All monitors share
+    # them, so that their search is no part of ``cost``, except that of ``spectrum``.
+    eigenpairs: Callable[[Mapping[str, Any]], int] = lambda options: 0  # noqa: ARG005, E731
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""
@@ -150,6 +155,31 @@ def _alike(default: Any) -> Option:
 
 def snapshot_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
                   base_dir: Path) -> float:
-    """Declared gradient equivalents of one snapshot: losses, gradient and all monitors."""
+    """Declared gradient equivalents of one snapshot: losses, gradient and all monitors.
+
+    The Hessian's eigenpairs count once, however many monitors take them.
+    """
+    chosen = list(chosen)
     losses = (sizes.train + sizes.test) / sizes.measure / 3
-    return 1 + losses + sum(find(name, base_dir).cost(o, sizes) for name, o in chosen)
+    return 1 + losses + eigenpairs_cost(chosen, sizes, base_dir) + sum(
+        find(name, base_dir).cost(o, sizes) for name, o in chosen)
+
+
+def eigenpairs_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
+                    base_dir: Path) -> float:
+    """GE of the eigenpairs that monitors take from the probe, beside those of ``spectrum``'s cost.
+
+    The search is that of ``spectrum`` by its options, or by the defaults without lambda_min and
+    trace where it is not chosen; of as many pairs as the most demanding monitor takes.
+    """
+    chosen = list(chosen)
+    k = max((find(name, base_dir).eigenpairs(o) for name, o in chosen), default=0)
+    if k == 0:
+        return 0.0
+    spectrum, given = _declared("spectrum"), dict(chosen).get("spectrum")
+    search = {n: (given or {}).get(n, o.default) for n, o in spectrum.options.items()
+              if n in ("k", "tolerance", "max_products")}
+    search |= {"lambda_min": bool(given) and given["lambda_min"], "trace": False}
+    known = spectrum.cost(spectrum.resolve(search), sizes) if given else 0.0
+    more = spectrum.resolve({**search, "k": max(k, search["k"])})
+    return max(0.0, spectrum.cost(more, sizes) - known)
