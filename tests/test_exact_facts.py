@@ -16,7 +16,6 @@ import torch
 from tests import quadratics
 from tests.trainables.runs import blobs, config, pack_of
 from trainables.datasets import load, resolve
-from trainables.lanczos import extreme_eigenpairs
 from trainables.monitors import find
 from trainables.probe import Probe
 from trainables.sampling import epoch_indices
@@ -105,6 +104,7 @@ def test_the_stationary_excess_loss_of_sgd(why, scales, sde):
     noise = measured("gradient_noise", probe, batches=1024, hessian_share=0)
     spectrum = measured("spectrum", probe, k=20, tolerance=1e-9)
     covariance, curvatures = noise["gradient_covariance"][0], spectrum["hessian"][0]
+    assert (noise["k_batches"].item(), noise["k_batch_size"].item()) == (1024, 1)
     ends = torch.tensor(np.sort(scales)[::-1].copy())
     torch.testing.assert_close(covariance[:20], ends, rtol=1e-9, atol=0)
     torch.testing.assert_close(curvatures, torch.tensor(CURVATURES[::-1].copy()),
@@ -237,6 +237,23 @@ def test_the_hessian_of_the_linear_model_with_mse():
         assert fisher["fisher_trace"].item() == pytest.approx(values.sum(), rel=1e-9)
 
 
+def test_normalised_sharpness_does_not_see_a_rescaling_of_relu_layers():
+    """(αW₁, αb₁, W₂/α) is the same function: λ_max changes at will, λ_max(DHD) not (Dinh 2017)."""
+    pack = pack_of([config({"name": "mlp", "width": 5, "depth": 1}) for _ in range(2)], blobs())
+    state, alpha = pack.init(), 7.0
+    first_weight, first_bias, second_weight, _ = state.params.values()
+    for tensor, factor in ((first_weight, alpha), (first_bias, alpha), (second_weight, 1 / alpha)):
+        tensor[1] *= factor
+    probe = Probe(pack, state, slice(0, 2))
+    loss = probe.evaluate_train()[0]
+    assert loss[1].item() == pytest.approx(loss[0].item(), rel=1e-12)
+    found = measured("spectrum", probe, k=1, normalized=True, tolerance=1e-10)
+    one, other = found["normalized_sharpness"].tolist()
+    assert other == pytest.approx(one, rel=1e-8)
+    one, other = found["hessian_lambda_max"].tolist()
+    assert other > 5 * one
+
+
 # --- The edge of stability of nets
 
 def digits(count):
@@ -273,9 +290,7 @@ def test_gradient_descent_settles_at_the_edge():
 
 
 def test_full_batch_adam_settles_at_its_edge():
-    """η λ_1(P⁻¹H) in [34, 42], (2 + 2β₁)/(1 − β₁) = 38 (Cohen et al. 2022); products with
-    P^-½ H P^-½ by the probe's own.
-    """
+    """η λ_1(P⁻¹H) in [34, 42], (2 + 2β₁)/(1 − β₁) = 38 (Cohen et al. 2022)."""
     adam = {"name": "adam", "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
     model = {"name": "mlp", "width": 5, "depth": 1, "activation": "tanh"}
     rates = (0.01, 0.02)
@@ -286,11 +301,9 @@ def test_full_batch_adam_settles_at_its_edge():
         update(pack, state)
         if step % 250 == 0:
             probe = Probe(pack, state, slice(0, 2))
-            root = probe.preconditioner.sqrt()
-            pairs = extreme_eigenpairs(
-                lambda v, probe=probe, root=root: probe.curvature.product(v / root) / root,
-                probe.normals("exact", 2), k=1, smallest=False, tolerance=1e-4, max_products=200)
-            found.append(torch.tensor(rates) * pairs.values[:, 0])
+            found.append(torch.tensor(rates) * measured(
+                "spectrum", probe, k=1, trace=False, lambda_min=False,
+                preconditioned=True)["preconditioned_lambda_max"])
     last = torch.stack(found[4:])
     assert (last > 34).all()
     assert (last < 42).all()
