@@ -191,11 +191,13 @@ def _finish(pack: Pack) -> None:
 
 
 def _declared(pack: Pack, name: str | None) -> float:
-    sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set), pack.batch_size)
+    sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set),
+                           pack.batch_size, pack.classes)
+    base = monitors.snapshot_cost([], sizes, HERE)
     if name is None:
-        return monitors.snapshot_cost([], sizes, HERE)
-    monitor = monitors.find(name, HERE)
-    return monitor.cost(monitor.resolve({}), sizes)
+        return base
+    chosen = [(name, monitors.find(name, HERE).resolve({}))]
+    return monitors.snapshot_cost(chosen, sizes, HERE) - base
 
 
 def _cost(task: str, pack: Pack, monitor: str, ge: float, declared: float, seconds: float,

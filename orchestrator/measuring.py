@@ -23,6 +23,7 @@ from trainables.schedules import budgeted_steps, measuring_steps, total_steps
 DECIDED = ("early", "every_epochs", "every_steps", "steps")  # of `when`: what a budget decides
 MOST_SNAPSHOTS = 10_000  # of a budget: its steps are listed in every run's config
 LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until")  # of `train`: what costs
+CLASSES = monitors.Sizes.classes  # of data whose classes are not said
 Chosen = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
@@ -87,7 +88,7 @@ def _monitor(given: Any, key: str, base_dir: Path) -> tuple[str, dict[str, Any]]
         raise InputError(error.what, key=f"{key}{inside}{option}", fix=error.fix) from None
 
 
-def costs(config: Mapping[str, Any], base_dir: Path) -> Costs:
+def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> Costs:
     """The costs of a run whose sizes are known.
 
     Not known before a model is built, and left out: whether a model that is not one of ours has
@@ -98,7 +99,7 @@ def costs(config: Mapping[str, Any], base_dir: Path) -> Costs:
     size, n = data["train_size"], measure["set_size"]
     days = calendar(size, train)
     steps = total_steps(train, days)
-    snapshot = monitors.snapshot_cost(measure["monitors"], _sizes(config), base_dir)
+    snapshot = monitors.snapshot_cost(measure["monitors"], _sizes(config, classes), base_dir)
     if config["model"].get("batch_norm"):
         snapshot += GE_FORWARD * min(size, 1024) / n
     watched = days.locate(steps)[0] if train.get("until") else 0
@@ -107,21 +108,27 @@ def costs(config: Mapping[str, Any], base_dir: Path) -> Costs:
                  training=days.examples(steps) / n)
 
 
-def _sizes(config: Mapping[str, Any]) -> monitors.Sizes:
+def _sizes(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
+    """The batch is the mean one, where its size follows a schedule."""
+    data, train = config["data"], config["train"]
+    days = calendar(data["train_size"], train)
+    steps = total_steps(train, days)
     return monitors.Sizes(
-        train=config["data"]["train_size"], test=config["data"]["test_size"],
-        measure=config["measure"]["set_size"], batch=config["train"]["batch_size"])
+        train=data["train_size"], test=data["test_size"], measure=config["measure"]["set_size"],
+        batch=round(days.examples(steps) / steps), classes=classes)
 
 
-def _steady(config: Mapping[str, Any], base_dir: Path) -> dict[str, Any]:
+def _steady(config: Mapping[str, Any], base_dir: Path, classes: int) -> dict[str, Any]:
     """The config with the options by which each monitor spends what it declares."""
-    chosen = [[name, dict(steady(options, _sizes(config)) if steady else options)]
+    sizes = _sizes(config, classes)
+    chosen = [[name, dict(steady(options, sizes) if steady else options)]
               for name, options in config["measure"]["monitors"]
               for steady in [monitors.find(name, base_dir).steady]]
     return {**config, "measure": {**config["measure"], "monitors": chosen}}
 
 
-def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path) -> list[Costs]:
+def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path,
+            classes: int = CLASSES) -> list[Costs]:
     """The costs of many runs, those of runs that are alike computed once."""
     known: dict[str, Costs] = {}
     result = []
@@ -130,13 +137,13 @@ def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path) -> list[Costs]
         key = json.dumps([train, config["model"].get("batch_norm"), config["measure"]],
                          sort_keys=True)
         if key not in known:
-            known[key] = costs(config, base_dir)
+            known[key] = costs(config, base_dir, classes)
         result.append(known[key])
     return result
 
 
 def budgeted(configs: Sequence[Mapping[str, Any]], budget: float | None,
-             base_dir: Path) -> list[dict[str, Any]]:
+             base_dir: Path, classes: int = CLASSES) -> list[dict[str, Any]]:
     """The configs with the measuring steps that the budget affords each; as given without one.
 
     Measuring may cost ``budget`` times what training costs, to the nearest whole snapshot: within
@@ -144,13 +151,13 @@ def budgeted(configs: Sequence[Mapping[str, Any]], budget: float | None,
     with a budget or without, where a monitor's cost is no number.
     """
     if budget is None:
-        of_runs(configs, base_dir)
+        of_runs(configs, base_dir, classes)
         return [dict(c) for c in configs]
-    configs = [_steady(c, base_dir) for c in configs]
+    configs = [_steady(c, base_dir, classes) for c in configs]
     result: list[dict[str, Any]] = []
     short: list[tuple[float, Costs, Mapping[str, Any]]] = []
     steps_of: dict[int, list[int]] = {}
-    for config, cost in zip(configs, of_runs(configs, base_dir), strict=True):
+    for config, cost in zip(configs, of_runs(configs, base_dir, classes), strict=True):
         when = config["measure"]["when"]
         if id(cost) not in steps_of:
             least = max(1, when["initial"] + when["final"])

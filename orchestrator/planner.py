@@ -74,7 +74,8 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
     info = _told(spec, _describe, "data")
     sized = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
     configs = _told(
-        spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir), "measure.budget")
+        spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir, info.classes),
+        "measure.budget")
     runs = tuple({i: Run(i, c) for c in configs for i in [identity(c, info.sha256)]}.values())
     suits = _Suits(spec, info)
     for config in {json.dumps(r.config["model"], sort_keys=True): r.config for r in runs}.values():

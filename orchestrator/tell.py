@@ -42,7 +42,8 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 def measuring_facts(plan: Plan) -> dict[str, Any]:
     """What measuring all of the plan's runs costs beside training, as their monitors declare."""
-    every = measuring.of_runs([r.config for r in plan.runs], plan.spec.base_dir)
+    every = measuring.of_runs(
+        [r.config for r in plan.runs], plan.spec.base_dir, plan.data.classes)
     measure, train = sum(c.measuring for c in every), sum(c.training for c in every)
     return {
         "snapshots_of_a_run": [f(c.snapshots for c in every) for f in (min, max)],

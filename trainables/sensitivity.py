@@ -4,13 +4,14 @@ The derivative of a whole training by its inputs (Maclaurin et al. 2015): of the
 of every update in which an input took part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trainables.losses import per_example
+from trainables.pack import Pack
 from trainables.probe import GRAPH_BYTES, Probe, graph_bytes
 from trainables.schedules import lr_factor
 from trainables.sgd import column
@@ -34,10 +35,24 @@ def times(steps: int, every: int) -> list[int]:
     return list(range(every, steps + 1, every)) or [steps]
 
 
-def cost(steps: int, every: int, batch: float, parts: int) -> float:
-    """GE of ``loss_sensitivity``; ``batch`` is S/n, ``parts`` the classes kept apart (or 1)."""
+def cost(steps: int, every: int, seen: Callable[[int], float], parts: int) -> float:
+    """GE of ``loss_sensitivity``; ``parts`` is the number of classes kept apart, or 1.
+
+    ``seen(t)`` are the examples of the first t steps over those of the measurement set: t S/n.
+    """
     at = times(steps, every)
-    return 2 * at[-1] * batch + sum(parts * (2 * t * batch + 2 / 3) + 1 / 3 for t in at)
+    return 2 * seen(at[-1]) + sum(parts * (2 * seen(t) + 2 / 3) + 1 / 3 for t in at)
+
+
+def not_plain(pack: Pack, runs: slice) -> list[tuple[str, Tensor]]:
+    """In words, what makes the updates of the runs other than those unrolled, and (R,) of which."""
+    every = torch.ones_like(pack.lr[runs], dtype=torch.bool)
+    name = pack.optimizer.name
+    return [(f"it unrolls plain SGD, and the run {what}", where) for what, where in (
+        ("has momentum", pack.momentum[runs] != 0),
+        (f"is trained by {name}", every if name != "sgd" else ~every),
+        ("has a Fisher penalty", pack.fisher_penalty[runs] != 0),
+        ("has gradient noise", pack.gradient_noise[runs] != 0))]
 
 
 @dataclass
@@ -54,7 +69,7 @@ class Unrolled:
 
     θ_{s+1} = θ_s − η_s (∇L_s(θ_s; x) + w θ_s), L_s the mean loss of the minibatch that the run
     sees s steps from now, in its training form (dropout with the run's masks, BatchNorm over the
-    batch), w its weight decay. Momentum and gradient noise are left out.
+    batch), w its weight decay. Of other updates than that ``not_plain`` tells.
     """
 
     probe: Probe

@@ -33,7 +33,8 @@ def quick(pack: Pack, *, steps: int = 4) -> Timing:
     start = time.monotonic()
     _ = Probe(pack, pack.init(), block).gradient
     gradient_s = (time.monotonic() - start) / (block.stop - block.start) * pack.width
-    sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set), pack.batch_size)
+    sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set),
+                           pack.batch_size, pack.classes)
     cost = monitors.snapshot_cost(pack.measure["monitors"], sizes, pack.base_dir)
     step_s = statistics.median(times)
     if pack.optimizer.nudge is not None:  # the first step of its epochs looks for the directions

@@ -263,3 +263,14 @@ def test_a_users_cost_that_is_none(tmp_path, cost, said):
     with pytest.raises(UserError) as caught:
         plan(tiny(tmp_path, measure={"monitors": ["mine:mon"]}))
     assert caught.value.problems[0].what.startswith(said)
+
+
+def test_costs_know_the_classes_and_the_mean_batch(tmp_path):
+    """S is 10, 13, 20, 13, … of a wave of 4 epochs: of 10, 7, 5 and 7 steps."""
+    chosen = [["fisher", {"examples": 50, "samples": 1, "exact": True}]]
+    three, ten = (measuring.costs(config(chosen=chosen), tmp_path, c).snapshot for c in (3, 10))
+    assert (three, ten) == pytest.approx((BARE + (1 + 2 * 4) / 3, BARE + (1 + 2 * 11) / 3))
+    chosen = [["geometry", {"layers": False}]]
+    train = {"batch_schedule": {"name": "cyclic", "period": 4, "factor": 2.0}}
+    found = measuring.costs(config(train=train, chosen=chosen), tmp_path)
+    assert found.snapshot == pytest.approx(BARE + 2 * round(382 / 29) / 50)

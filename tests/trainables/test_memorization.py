@@ -246,3 +246,38 @@ def test_measuring_changes_no_gradient_and_no_mode():
     for module in (pack.trainer, pack.evaluator, pack.template):
         assert all(p.grad is None for p in module.parameters())
     assert all(torch.equal(p, before[n]) and p.grad is None for n, p in state.params.items())
+
+
+@pytest.mark.parametrize("momenta", [(0.0, 0.9), (0.9, 0.9)], ids=["one of two", "both"])
+def test_runs_that_are_no_plain_sgd_have_no_sensitivity(momenta):
+    """Null with the reason, and no rows; the plain neighbour has what it has by itself."""
+    given = options(sensitivity=True, sensitivity_class=True, sensitivity_examples=10, steps=2,
+                    every=2)
+    configs = [config(MLP, seed=s, momentum=m, monitors=[("memorization", given)])
+               for s, m in enumerate(momenta)]
+    rows = table(*trained(configs, blobs(), 3))
+    alone = [config(MLP, seed=0, monitors=[("memorization", given)])] * 2
+    before = table(pack_of(alone, blobs()), pack_of(alone, blobs()).init())["snapshots"][0]
+    for row, momentum in zip(rows["snapshots"], momenta, strict=True):
+        curves = [c for c in rows["curves"] if c["subject_id"] == row["run_id"]]
+        for column in ("sensitivity_mean", "sensitivity_gini"):
+            told = f"{column}: it unrolls plain SGD, and the run has momentum"
+            assert (row[column] is None) == (told in row["measure_notes"]) == (momentum > 0)
+        assert any(c["quantity"] == "sensitivity_class" for c in curves) == (momentum == 0)
+    # spent only where something is unrolled
+    spent = [r["measure_ge"] for r in rows["snapshots"]]
+    assert spent[0] == spent[1]
+    assert (spent[0] == pytest.approx(before["measure_ge"])) == (0.0 in momenta)
+
+
+def test_batches_that_grow_are_counted_as_they_are():
+    """S = 8 in the first epoch (5 steps), 16 in the second (2 steps)."""
+    given = options(sensitivity=True, sensitivity_examples=10, steps=4, every=2)
+    cfg = config(MLP, monitors=[("memorization", given)],
+                 batch_schedule={"name": "cyclic", "period": 2, "factor": 2})
+    pack, state = trained([cfg], blobs(), 4)
+    seen = {2: 8 + 16, 4: 8 + 16 + 16 + 8}
+    spent = 2 * seen[4] + sum(2 * n + 2 / 3 * 40 + 40 / 3 for n in seen.values())
+    # losses of both sets, the gradient, the predictions
+    rest = 52 / 3 + 40 + 40 / 3
+    assert table(pack, state)["snapshots"][0]["measure_ge"] == pytest.approx((rest + spent) / 40)

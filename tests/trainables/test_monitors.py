@@ -88,3 +88,35 @@ def test_families_are_found_by_their_files():
     declared = Path(monitors.__file__).parent / "declared"
     assert {f"{n}.py" for n in FAMILIES} == {
         p.name for p in declared.glob("*.py")} - {"__init__.py"}
+
+
+SEARCH = {"lambda_min": False, "trace": False}
+
+
+@pytest.mark.parametrize(("why", "chosen", "spectrum"), [
+    ("nobody takes any", [("gradient_noise", {}), ("fisher", {})], None),
+    ("one does", [("step_geometry", {"k": 7})], {**SEARCH, "k": 7}),
+    ("at least as many as spectrum's default", [("step_geometry", {"k": 2})], {**SEARCH, "k": 5}),
+    ("two share them", [("step_geometry", {"k": 6}), ("gradient_noise", {"k": 9})],
+     {**SEARCH, "k": 9}),
+    ("spectrum has as many", [("spectrum", {"k": 6}), ("step_geometry", {"k": 6})], {"k": 6}),
+    ("more than spectrum's", [("spectrum", {"k": 2}), ("step_geometry", {"k": 40})], {"k": 40}),
+])
+def test_eigenpairs_count_once(why, chosen, spectrum):
+    chosen = [(n, find(n, HERE).resolve(o)) for n, o in chosen]
+    own = sum(find(n, HERE).cost(o, SIZES) for n, o in chosen if n != "spectrum")
+    shared = 0 if spectrum is None else find("spectrum", HERE).cost(
+        find("spectrum", HERE).resolve(spectrum), SIZES)
+    assert snapshot_cost(chosen, SIZES, HERE) == pytest.approx(1 + 360 / 100 / 3 + own + shared)
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("fisher", {"exact": True}),
+    ("memorization", {"sensitivity": True, "sensitivity_class": True})])
+def test_costs_know_the_classes(name, options):
+    """Linear in their number."""
+    options = find(name, HERE).resolve(options)
+    three, five, ten = (find(name, HERE).cost(options, Sizes(300, 60, 100, 10, c))
+                        for c in (3, 5, 10))
+    assert three < five < ten
+    assert (ten - three) / 7 == pytest.approx((five - three) / 2)

@@ -166,3 +166,35 @@ def test_gini_is_the_mean_difference_over_twice_the_mean():
     expected = (v[:, :, None] - v[:, None]).abs().mean((1, 2)) / (2 * v.mean(1))
     torch.testing.assert_close(sensitivity.gini(v), expected, rtol=1e-12, atol=0)
     assert sensitivity.gini(torch.zeros(1, 4)).isnan()
+
+
+ADAM = {"name": "adam", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+NUDGED = {"name": "nudged_sgd", "gamma": 0.5, "k": 2, "every_epochs": 1, "tolerance": 1e-3}
+
+
+@pytest.mark.parametrize(("given", "reason"), [
+    ({}, None), ({"weight_decay": 0.1}, None),
+    ({"momentum": 0.5}, "has momentum"), ({"optimizer": ADAM}, "is trained by adam"),
+    ({"optimizer": NUDGED}, "is trained by nudged_sgd"),
+    ({"fisher_penalty": 0.1}, "has a Fisher penalty"),
+    ({"noisy": {"gradient": 0.1}}, "has gradient noise"),
+])
+def test_other_updates_than_those_unrolled_are_told(given, reason):
+    """Those that a run of the pack makes, whatever its neighbour does."""
+    same = {n: v for n, v in given.items() if n == "optimizer"}
+    pack = pack_of([config(MLP, **same), config(MLP, **given)], blobs())
+    found = {r: w.tolist() for r, w in sensitivity.not_plain(pack, slice(0, 2)) if w.any()}
+    told = f"it unrolls plain SGD, and the run {reason}"
+    assert found == ({} if reason is None else {told: [bool(same), True]})
+
+
+@pytest.mark.parametrize(("steps", "every", "classes"), [(7, 3, 0), (5, 9, 3), (4, 2, 3)])
+def test_cost_counts_the_examples_of_the_batches(steps, every, classes):
+    """Of those that were run through: each unrolled, and gone back for every part of a loss."""
+    at = sensitivity.times(steps, every)
+    sizes = [8, 8, 4, 4, 2, 2, 6]
+    spent = sum(2 * s for s in sizes[:at[-1]])  # forth, and back once more
+    for t in at:
+        spent += max(1, classes) * (2 * sum(sizes[:t]) + 2 / 3 * 30) + 30 / 3
+    found = sensitivity.cost(steps, every, lambda t: sum(sizes[:t]) / 30, max(1, classes))
+    assert found == pytest.approx(spent / 30)

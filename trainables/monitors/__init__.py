@@ -59,7 +59,7 @@ class Monitor:
     steady: Callable[[Mapping[str, Any], Sizes], dict[str, Any]] | None = None
     # options -> how many of the Hessian's eigenpairs it takes from the probe. All monitors share
     # them, so that their search is no part of ``cost``, except that of ``spectrum``.
-    eigenpairs: Callable[[Mapping[str, Any]], int] = lambda options: 0  # noqa: ARG005, E731
+    eigenpairs: Callable[[Mapping[str, Any]], int] = lambda options: 0  # noqa: ARG005
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""

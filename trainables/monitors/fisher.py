@@ -40,8 +40,8 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 
     norms = pullback_norms(
         probe, index, torch.cat([labels[:, :, None].double(), drawn], dim=2), residuals)
-    sizes = Sizes(pack.train_size, pack.test_size, probe.size, pack.batch_size)
-    probe.spend(ge(options, sizes, pack.classes))
+    probe.spend(ge(options, Sizes(
+        pack.train_size, pack.test_size, probe.size, pack.batch_size, pack.classes)))
     values = norms[:, :, 1:]
     trace, error = two_stage(
         values.sum(2, keepdim=True) if exact else values, probe.size, exact=exact)

@@ -12,7 +12,7 @@ from trainables.balanced import balanced
 from trainables.costs import GE_FORWARD
 from trainables.curves import Curve
 from trainables.probe import EVALUATION_BYTES, Probe, graph_bytes
-from trainables.sensitivity import cost, gini, loss_sensitivity
+from trainables.sensitivity import cost, gini, loss_sensitivity, not_plain
 
 CONVERGED = "memorization_converged"  # remembered: step + 1 of convergence; 0 before it
 
@@ -138,28 +138,43 @@ def _critical(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 def _sensitivity(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
     """Loss sensitivity of ``sensitivity_examples`` training inputs: ``loss_sensitivity``.
 
-    Over the next ``steps`` steps of plain SGD at the run's learning rate, whatever its optimiser;
-    at the first snapshot of all, from the initial parameters. Its scale is that of a mean loss
-    over n examples, per unit of the inputs as the model gets them; the Gini coefficient has none.
+    Over the next ``steps`` steps of the run, so that at the first snapshot of all it is from the
+    initial parameters; null where these are not steps of plain SGD. Its scale is that of a mean
+    loss over n examples, per unit of the inputs as the model gets them; the Gini coefficient has
+    none.
     """
     pack = probe.pack
+    other = not_plain(pack, probe.runs)
+    for reason, where in other:
+        for column in ("sensitivity_mean", "sensitivity_gini"):
+            probe.explain(column, where, reason)
+    plain = ~torch.stack([where for _, where in other]).any(0)
+    if not plain.any():
+        nothing = torch.full_like(probe.flat[:, 0], torch.nan, dtype=torch.float64)
+        found = {"sensitivity_mean": nothing, "sensitivity_gini": nothing}
+        return found | ({"sensitivity_class": []} if options["sensitivity_class"] else {})
     source = streams.generator(pack.configs[0]["data"]["seed"], "sensitivity")
     place = balanced(pack.clean_labels[pack.measure_set], options["sensitivity_examples"], source)
     index = pack.measure_set[place]
     classes = pack.classes if options["sensitivity_class"] else 0
     whole, by_class = loss_sensitivity(
         probe, index, steps=options["steps"], every=options["every"], classes=classes)
-    probe.spend(cost(options["steps"], options["every"], pack.batch_size / probe.size,
-                     max(1, classes)))
+    before = pack.calendar.examples(probe.step)
+
+    def seen(t: int) -> float:
+        return (pack.calendar.examples(probe.step + t) - before) / probe.size
+
+    probe.spend(cost(options["steps"], options["every"], seen, max(1, classes)))
     unknown, still = ~whole.isfinite().all(1), (whole == 0).all(1)
     for column in ("sensitivity_mean", "sensitivity_gini"):
-        probe.explain(column, unknown, "the loss is not finite within the steps")
-    probe.explain("sensitivity_gini", still, "the loss depends on no input")
-    bad = torch.where(unknown, torch.nan, 0.0)
+        probe.explain(column, plain & unknown, "the loss is not finite within the steps")
+    probe.explain("sensitivity_gini", plain & still, "the loss depends on no input")
+    bad = torch.where(unknown | ~plain, torch.nan, 0.0)
     found = {"sensitivity_mean": whole.mean(1) + bad, "sensitivity_gini": gini(whole) + bad}
     if by_class is None:
         return found
     of_class = torch.nn.functional.one_hot(pack.labels[probe.runs][:, index], classes).double()
     matrix = by_class @ of_class / of_class.sum(1, keepdim=True)  # NaN: no input of the class
+    matrix = matrix + bad[:, None, None]
     return {**found, "sensitivity_class": [
         Curve(torch.arange(classes), matrix[:, c], str(c)) for c in range(classes)]}

@@ -48,7 +48,8 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
         changes, tail = _line_changes(probe, e, steps, multiples, options["nodes"])
         curves.append(Curve(x, changes.mean(1), name))
         if name == "e1":
-            found |= _first(probe, changes, multiples, tail)
+            exact = index.shape[2] == probe.pack.train_size and index.shape[1] == 1
+            found |= _first(probe, changes, multiples, tail, exact=exact)
     if options["examples"]:
         changes = _whole_steps(probe, -rate[:, None, None] * each, multiples, options["examples"])
         curves.append(Curve(x, changes, "step"))
@@ -135,14 +136,14 @@ def _line_changes(probe: Probe, direction: Tensor, steps: Tensor, multiples: Seq
     return torch.cat(changes, 2), errors[0]
 
 
-def _first(probe: Probe, changes: Tensor, multiples: Sequence[float], error: Tensor
-           ) -> dict[str, Tensor]:
-    """The columns on the loss along e_1, of its (R, M, γ) changes."""
+def _first(probe: Probe, changes: Tensor, multiples: Sequence[float], error: Tensor, *,
+           exact: bool) -> dict[str, Tensor]:
+    """The columns on the loss along e_1, of its (R, M, γ) changes; exact: of the whole set."""
     whole, half = (changes[:, :, multiples.index(m)] for m in (1.0, 0.5))
     batches, change, less = whole.shape[1], whole.mean(1), half.mean(1)
     if batches > 1:
         spread = whole.std(1) / batches**0.5
-    elif probe.pack.batch_size == probe.pack.train_size:  # each batch is the whole set
+    elif exact:
         spread = 0 * change
     else:
         spread = torch.full_like(change, torch.nan)

@@ -7,15 +7,13 @@ from trainables.costs import GE_FORWARD
 from trainables.monitors import Monitor, Sizes
 from trainables.options import flag, whole
 
-CLASSES = 10  # assumed where a cost is declared: it is not among the sizes
 
-
-def ge(options: Mapping[str, Any], sizes: Sizes, classes: int = CLASSES) -> float:
+def ge(options: Mapping[str, Any], sizes: Sizes) -> float:
     """(1 + 2 (s + 1)) m/(3 n) GE: a forward, s pullbacks of the model's labels, one of the true.
 
     m examples; s is ``samples``, or the number of classes if ``exact``.
     """
-    count = classes if options["exact"] else options["samples"]
+    count = sizes.classes if options["exact"] else options["samples"]
     share = min(options["examples"], sizes.measure) / sizes.measure
     return share * GE_FORWARD * (1 + 2 * (count + 1))
 

@@ -7,8 +7,6 @@ from trainables.costs import GE_GRADIENT, GE_PRODUCT
 from trainables.monitors import Monitor, Sizes
 from trainables.options import choice, number, optional, whole
 
-GE_EIGENPAIRS = 70.0  # of the monitor spectrum, with which they are shared
-
 
 def layout(options: Mapping[str, Any], examples: int) -> tuple[int, int, int]:
     """(L, S, held): the minibatches, their size, and how many of them carry the Hessian.
@@ -29,14 +27,14 @@ def ge(options: Mapping[str, Any], sizes: Sizes) -> float:
 
     h (1 + 2 p) with h = held S/n and p products: one for GᵀHG and the option ``products``, at most
     L − 1, for Tr(HΣ). With replacement the minibatches cost L S/n more. The Hessian's eigenpairs,
-    where wanted, about 70; nothing where ``spectrum`` finds as many.
+    where wanted, beside.
     """
     count, size, held = layout(options, sizes.measure)
     products = 1 + min(options["products"], count - 1)
     spent = held * size / sizes.measure * (GE_GRADIENT + GE_PRODUCT * products)
     if options["sampling"] == "with_replacement":
         spent += GE_GRADIENT * count * size / sizes.measure
-    return spent + (GE_EIGENPAIRS if options["k"] and count > 1 else 0)
+    return spent
 
 
 MONITOR = Monitor(
@@ -71,6 +69,7 @@ MONITOR = Monitor(
         "k": whole(0, 0, 1000),
     },
     cost=ge,
+    eigenpairs=lambda options: options["k"] if options["batches"] > 1 else 0,
     spectra={
         "gradient_covariance": "estimate of the covariance K of the examples' gradients",
         "gradient_second_moment": "estimate of K + (full gradient)(full gradient)^T",

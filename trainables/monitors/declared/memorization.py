@@ -17,7 +17,7 @@ def _cost(options, sizes):
         at = list(range(options["every"], options["steps"] + 1, options["every"]))
         at = at or [options["steps"]]
         batch = sizes.batch / sizes.measure
-        parts = 10 if options["sensitivity_class"] else 1  # classes: as many as most sets have
+        parts = sizes.classes if options["sensitivity_class"] else 1
         spent += 2 * at[-1] * batch + sum(parts * (2 * t * batch + 2 / 3) + 1 / 3 for t in at)
     return spent
 

@@ -48,6 +48,7 @@ MONITOR = Monitor(
         "cross_section": flag(True),
     },
     cost=_cost,
+    eigenpairs=lambda options: options["k"],
     curves={
         "step_loss_change": "mean change of the loss against the multiple of the learning rate, "
                             "along e1.., random, and by the whole step",
