@@ -56,6 +56,7 @@ def test_columns_are_the_plain_values(engine):
         assert [(s["operator"], s["index"], s["step"]) for s in spectra] == [
             ("hessian", 1, 7), ("hessian", 2, 7)]
         assert spectra[0]["value"] == row["hessian_lambda_max"] > spectra[1]["value"]
+        assert spectra[0]["bound"] == row["hessian_lambda_max_bound"] > 0
         # 40 training and 12 test examples forward, one gradient, two a product
         expected = 52 / 17 / 3 + 1 + 2 * row["hessian_products"]
         assert row["measure_ge"] == pytest.approx(expected)

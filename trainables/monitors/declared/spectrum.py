@@ -33,17 +33,18 @@ def ge(options: Mapping[str, Any], sizes: Sizes) -> float:  # noqa: ARG001
 
 
 def products(options: Mapping[str, Any]) -> int:
-    """Products of a search: a fit to what a digits MLP takes once its spectrum has settled.
+    """Products of a search: a fit to what digits MLPs take after the first epoch.
 
-    Two to three times as many in the first epoch, k where the spectrum can be followed.
+    To a third: fewer with cross-entropy, more with mse, whose search begins from two vectors. Two
+    to three times as many in the first epoch of cross-entropy, k where a spectrum is followed.
     """
     most = options["max_products"]
     if options["tolerance"] <= FIXED:
         return most
     digits = -log10(options["tolerance"])
-    typical = 4 + 1.5 * options["k"] + 1.5 * digits
+    typical = 1 + 1.4 * options["k"] + 4 * digits
     if options["lambda_min"]:
-        typical = max(typical, 1 + 6 * digits)
+        typical = max(typical, 1 + 7 * digits)
     return min(most, round(typical))
 
 
