@@ -84,20 +84,30 @@ def noisy_bowl(curvatures, scales):
     return quadratics.examples(roots, signs * np.sqrt(scales / curvatures))
 
 
-# (why, C_ii, what the SDE says less 1)
+# (why, C_ii, momentum, what the SDE's (η/4S) Tr H says, less 1)
 BOWLS = [
-    ("C = H: E[dL] = eta/(2S) sum lambda/(2 - eta lambda)", CURVATURES, (-0.07, -0.29, -0.62)),
+    ("C = H: E[dL] = eta/(2S) sum lambda/(2 - eta lambda)", CURVATURES, 0.0,
+     (-0.07, -0.29, -0.62)),
     ("any C: E[dL] = eta/(2S) sum C_ii/(2 - eta lambda)",
-     CURVATURES * np.tile([3, 1 / 3], 10), None),
+     CURVATURES * np.tile([3, 1 / 3], 10), 0.0, None),
+    ("momentum b: at small eta as eta/(1 - b)", CURVATURES, 0.5, None),
 ]
 
 
-@pytest.mark.parametrize(("why", "scales", "sde"), BOWLS, ids=[b[0][:7] for b in BOWLS])
-def test_the_stationary_excess_loss_of_sgd(why, scales, sde):
+def stationary_loss(rate, momentum, scales):
+    """η/(2S) Σ C_ii (1 + β)/((1 − β)(2(1 + β) − ηλ_i)); at β = 0 the plain formula."""
+    b = momentum
+    return rate / (2 * SIZE) * (
+        scales * (1 + b) / ((1 - b) * (2 * (1 + b) - rate * CURVATURES))).sum()
+
+
+@pytest.mark.parametrize(("why", "scales", "momentum", "sde"), BOWLS,
+                         ids=[b[0].partition(":")[0] for b in BOWLS])
+def test_the_stationary_excess_loss_of_sgd(why, scales, momentum, sde):
     """Within 1 %, time average over 2000 steps of 128 seeds; sampling with replacement: C/S."""
     data = noisy_bowl(CURVATURES, scales)
     configs = [quadratics.run(start=0.0, seed=s, lr=rate, batch_size=SIZE, steps=BURN_IN + STEPS,
-                              sampling="with_replacement")
+                              sampling="with_replacement", momentum=momentum)
                for rate in RATES for s in range(SEEDS)]
     pack = quadratics.pack_of(configs, data, HERE)
     probe = Probe(pack, pack.init(), slice(0, 1))
@@ -119,7 +129,7 @@ def test_the_stationary_excess_loss_of_sgd(why, scales, sde):
     loss = Probe(pack, state, slice(0, 1)).evaluate_train()[0].item()
     assert loss - low == pytest.approx(excess[0].item(), rel=1e-9)
     for i, rate in enumerate(RATES):
-        exact = rate / (2 * SIZE) * (scales / (2 - rate * CURVATURES)).sum()
+        exact = stationary_loss(rate, momentum, scales)
         assert found[i].std() / SEEDS**0.5 < exact / 300, "too few steps to tell 1 %"
         assert found[i].mean().item() == pytest.approx(exact, rel=0.01), rate
         if sde is not None:
@@ -235,6 +245,36 @@ def test_the_hessian_of_the_linear_model_with_mse():
         assert found["hessian_trace"].item() == pytest.approx(values.sum(), rel=1e-9)
         fisher = measured("fisher", probe, exact=True, examples=40)
         assert fisher["fisher_trace"].item() == pytest.approx(values.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_identities_between_monitors(loss):
+    """F is the Gauss-Newton matrix; Tr K + |ḡ|² that of the empirical F; Tr H = Σλ, ‖H‖² = Σλ².
+
+    Martens 2020 for the first; the others by definition.
+    """
+    model = {"name": "mlp", "width": 3, "depth": 1, "activation": "tanh"}
+    probe = probe_after(5, model, loss)
+    size = probe.flat.shape[1]
+    fisher = measured("fisher", probe, exact=True, examples=40)
+    noise = measured("gradient_noise", probe, batches=40, hessian_share=0)
+    found = measured("spectrum", probe, k=size, tolerance=1e-10, frobenius=True, gauss_newton=True)
+    values = found["hessian"][0]
+    for one, other in (
+            (fisher["fisher_trace"], found["gauss_newton_trace"]),
+            (fisher["empirical_fisher_trace"], noise["k_trace_uncentred"]),
+            (noise["k_trace"] + probe.gradient.square().sum(), noise["k_trace_uncentred"]),
+            (noise["noise_trace"], noise["k_trace"]),
+            (found["hessian_trace"], values.sum()),
+            (found["hessian_frobenius"], values.square().sum().sqrt()),
+            (found["hessian_lambda_min"], values[-1])):
+        assert one.item() == pytest.approx(other.item(), rel=1e-8)
+
+
+def probe_after(steps, model, loss):
+    """Of one run on the blobs."""
+    pack = pack_of([config(model, loss=loss)], blobs())
+    return Probe(pack, advanced(pack, steps), slice(0, 1))
 
 
 def test_normalised_sharpness_does_not_see_a_rescaling_of_relu_layers():
