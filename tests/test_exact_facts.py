@@ -31,6 +31,12 @@ ELSEWHERE = [
      "test_estimates_are_unbiased_over_partitions_of_a_frozen_net"),
     ("a cut of dimension d meets an n-wedge iff d + n >= D", "Fort & Jastrzebski 2019, section 3",
      "tests/trainables/test_wedge.py::test_thresholds_are_D_minus_n"),
+    ("normalised sharpness does not see a rescaling of ReLU layers", "Dinh et al. 2017",
+     "tests/trainables/test_spectrum.py::"
+     "test_rescaled_relu_layers_leave_the_normalized_sharpness_as_it_is"),
+    ("a step along e_1 on a quadratic: -gamma eta a + gamma^2 eta^2 lambda (a + s^2)/2",
+     "Jastrzebski et al. 2019, 4.1",
+     "tests/trainables/test_step_geometry.py::test_a_quadratic_has_the_closed_form"),
 ]
 
 
@@ -275,23 +281,6 @@ def probe_after(steps, model, loss):
     """Of one run on the blobs."""
     pack = pack_of([config(model, loss=loss)], blobs())
     return Probe(pack, advanced(pack, steps), slice(0, 1))
-
-
-def test_normalised_sharpness_does_not_see_a_rescaling_of_relu_layers():
-    """(αW₁, αb₁, W₂/α) is the same function: λ_max changes at will, λ_max(DHD) not (Dinh 2017)."""
-    pack = pack_of([config({"name": "mlp", "width": 5, "depth": 1}) for _ in range(2)], blobs())
-    state, alpha = pack.init(), 7.0
-    first_weight, first_bias, second_weight, _ = state.params.values()
-    for tensor, factor in ((first_weight, alpha), (first_bias, alpha), (second_weight, 1 / alpha)):
-        tensor[1] *= factor
-    probe = Probe(pack, state, slice(0, 2))
-    loss = probe.evaluate_train()[0]
-    assert loss[1].item() == pytest.approx(loss[0].item(), rel=1e-12)
-    found = measured("spectrum", probe, k=1, normalized=True, tolerance=1e-10)
-    one, other = found["normalized_sharpness"].tolist()
-    assert other == pytest.approx(one, rel=1e-8)
-    one, other = found["hessian_lambda_max"].tolist()
-    assert other > 5 * one
 
 
 # --- The edge of stability of nets
