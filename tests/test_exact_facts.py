@@ -143,6 +143,26 @@ def test_the_stationary_excess_loss_of_sgd(why, scales, momentum, sde):
                 pytest.approx(sde[i], abs=0.012))
 
 
+def test_gni_is_two_over_eta_in_the_stationary_state():
+    """E g_BᵀHg_B = (2/η) E|ḡ|² wherever E L stands still, so GNI tells no edge (Andreyev 2024).
+
+    By the monitor, over 384 runs on a quadratic; |z| < 3 with a standard error below 2 %.
+    """
+    rate = 0.2
+    pack = quadratics.pack_of([quadratics.run(
+        start=0.0, seed=s, lr=rate, batch_size=SIZE, steps=400, sampling="with_replacement")
+        for s in range(384)], noisy_bowl(CURVATURES, CURVATURES), HERE)
+    probe = Probe(pack, advanced(pack, 400), slice(0, 384))
+    squares = probe.gradient.square().sum(1)
+    found = measured("batch_sharpness", probe, batches=24, gni=True)
+    excess = found["gni"] * squares - 2 / rate * squares
+    error = excess.std() / 384**0.5
+    assert error < 0.02 * 2 / rate * squares.mean()
+    assert abs(excess.mean()) < 3 * error
+    # Batch sharpness is no such identity: far from it here.
+    assert abs(found["batch_sharpness"].mean() * rate / 2 - 1) > 0.2
+
+
 # --- The break-even point's growth factor (Break-Even, section 2; Wu, Ma & E 2018)
 
 BENDS = np.array([0.3, 0.8, 1.0, 1.7, 2.2, 3.5])  # curvatures H_i of six examples

@@ -54,7 +54,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _drawn(probe: Probe, examples: int, samples: int) -> Tensor:
     """(R, m, …) what labels are drawn with, a function of (run seed, stream, step)."""
-    drawn = {s: draws(probe.pack.train["loss"], streams.generator(s, "fisher", probe.step),
+    drawn = {s: draws(probe.pack.train["loss"], streams.generator(s, "fisher_trace", probe.step),
                       (examples, samples), probe.pack.classes).flatten(1)
              for s in set(probe.seeds)}
     return torch.stack([drawn[s] for s in probe.seeds]).to(probe.pack.device)

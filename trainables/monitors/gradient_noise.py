@@ -64,7 +64,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 def _drawn(probe: Probe, count: int, size: int) -> Minibatches:
     """Gradients of independent minibatches drawn with replacement from the measurement set."""
     places = torch.randint(probe.size, (count, size), generator=streams.generator(
-        0, "gradient_noise", probe.step)).to(probe.pack.measure_set.device)
+        0, "noise_scale", probe.step)).to(probe.pack.measure_set.device)
     index = probe.pack.measure_set[places]
     found = batch_gradients(probe, index)
     probe.spend(GE_GRADIENT * count * size / probe.size)
@@ -115,7 +115,7 @@ def _with_hessian(probe: Probe, batches: Minibatches, products: InnerProducts, d
     curvature = Curvature(lambda params, chunk: probe.losses_of(params, chunk).sum(1),
                           probe.params, chosen.split(each), len(chosen))
     signs = streams.rademacher(
-        probe.seeds, "gradient_noise", probe.step, (count // 2, design.count), products.square)
+        probe.seeds, "noise_scale", probe.step, (count // 2, design.count), products.square)
     spent = 0
 
     def product(v: Tensor) -> Tensor:
