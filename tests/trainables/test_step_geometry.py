@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.trainables.runs import blobs, config, pack_of
-from tests.trainables.test_probe import dense_hessian
+from tests.trainables.runs import blobs, config, fresh_model, noisy_set, pack_of
 from trainables import monitors
 from trainables.batches import draw
 from trainables.measure import snapshot_rows
@@ -24,6 +23,24 @@ FAMILY = monitors.find("step_geometry", None)
 
 def options_of(**given):
     return FAMILY.resolve(given)
+
+
+def dense_hessian(cfg, data, index):
+    """Hessian and gradient of the run's mean cross-entropy or squared error at its start."""
+    module, (x, y) = fresh_model(cfg, data).eval(), noisy_set(cfg, data)
+    names, shapes = zip(*((n, p.shape) for n, p in module.named_parameters()), strict=True)
+
+    def loss(flat):
+        parts = flat.split([s.numel() for s in shapes])
+        params = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+        out = torch.func.functional_call(module, params, (x[index],))
+        if cfg["train"]["loss"] == "mse":
+            target = torch.nn.functional.one_hot(y[index], out.shape[1])
+            return 0.5 * (out - target).square().sum(1).mean()
+        return torch.nn.functional.cross_entropy(out, y[index])
+
+    flat = torch.cat([p.detach().flatten() for p in module.parameters()])
+    return torch.func.hessian(loss)(flat), torch.func.grad(loss)(flat)
 
 
 def eigenpairs(hessians, k):
@@ -270,3 +287,17 @@ def test_multiples_are_positive_numbers(bad):
     with pytest.raises(ValueError, match="multiples"):
         options_of(multiples=bad)
     assert options_of(multiples=[2, 1, 2])["multiples"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("steps", "exact"), [(0, False), (4, True)])
+def test_a_batch_is_as_large_as_those_of_its_epoch(steps, exact):
+    """S = 10 in the first epoch (4 steps) and 40 = N in the second: exact there only."""
+    options = options_of(k=1, batches=1, examples=0, cross_section=False)
+    schedule = {"name": "cyclic", "period": 2, "factor": 4}
+    pack = pack_of([config(MLP, batch_size=10, batch_schedule=schedule,
+                           monitors=[("step_geometry", options)])], blobs())
+    state = pack.init()
+    for _ in range(steps):
+        update(pack, state)
+    row = snapshot_rows(pack, state, torch.ones(1, dtype=torch.bool))["snapshots"][0]
+    assert row["step_loss_change_e1_se"] == (0 if exact else None)
