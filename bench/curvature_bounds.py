@@ -92,7 +92,8 @@ def _of_path(name: str, path: Callable, tolerance: float) -> list[dict]:
     """A probe whose Hessians are planted: everything else is that of a real linear model's."""
     data = _blobs((DIM // 6 - 1,))
     pack = nets.pack_of([nets.config(
-        {"name": "linear"}, {"lr": 0.01, "batch_size": 16}, seed=s, precision="fp32",
+        {"name": "linear"}, {"lr": 0.01, "batch_size": 16, "loss": "mse"}, seed=s,
+        precision="fp32",
         tolerance=tolerance) for s in range(RUNS)], data)
     state, rows = pack.init(), []
     paths = [path(np.random.default_rng([s, len(name)])) for s in range(RUNS)]

@@ -15,16 +15,13 @@ from trainables.tracking import Followed, Track, follow, relative_change
 if TYPE_CHECKING:
     from trainables.probe import Probe
 
-# A block of n finds eigenvalues that repeat up to n times: with a sum of squares they may do so
-# exactly (for a linear model each does, as often as there are classes), else by accident only.
-START_VECTORS = {"mse": 2}
-# The estimates are held to the tolerance, the bounds to twice that, but for one case in ten of
-# those in which a random start could hide an eigenvalue at all (see lanczos): stricter bounds cost
-# up to five products more and changed no value.
-DOUBT, SLACK = 1e-2, 2.0
+# The estimates are held to the tolerance, the bounds to twice that: stricter bounds cost more
+# products and changed no value.
+SLACK = 2.0
 # The lower end of the spectrum is dense: there a tighter bound costs more products than all the
 # other values together, and what is asked of lambda_min is its sign and size beside lambda_max.
 LOOSER_BELOW = 10
+TIGHTEST_FOLLOWED = 1e-6  # first-order estimates of a following are not trusted below
 MEMORY_BYTES = 256 << 20  # of one run's vectors kept between snapshots; above it nothing is kept
 
 
@@ -32,23 +29,23 @@ def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
     """As many as the most demanding monitor wants, by the options of ``spectrum``.
 
     Runs whose spectrum was seen to be settled are followed (``tracking.follow``), all others
-    sought anew (``lanczos.extreme_eigenpairs``) from one random vector, or two with mse. Where
-    lambda_min is asked for, it is always sought anew. 2 GE a product.
+    sought anew (``lanczos.extreme_eigenpairs``). Where lambda_min is asked for, or more than a
+    following can give, it is always sought anew. 2 GE a product.
     """
     options, k = _wanted(probe)
     track = _recalled(probe, k)
     followed, sound = None, torch.zeros(len(probe.seeds), dtype=torch.bool)
-    if track is not None and not options["lambda_min"] and track.predictable.any():
+    may_follow = not options["lambda_min"] and options["tolerance"] >= TIGHTEST_FOLLOWED
+    if track is not None and may_follow and track.predictable.any():
         followed = follow(
             probe.curvature.product, track, tolerance=options["tolerance"], slack=SLACK)
         sound = followed.sound & track.predictable
     pairs = None
     if not sound.all():
-        starts = START_VECTORS.get(probe.pack.train["loss"], 1)
         pairs = extreme_eigenpairs(
-            probe.curvature.product, probe.normals("spectrum", starts), k=k,
+            probe.curvature.product, probe.normals("spectrum", start_vectors(probe)), k=k,
             smallest=options["lambda_min"], tolerance=options["tolerance"],
-            max_products=options["max_products"], doubt=DOUBT, slack=SLACK,
+            max_products=options["max_products"], doubt=options["doubt"], slack=SLACK,
             smallest_tolerance=min(0.5, LOOSER_BELOW * options["tolerance"]))
     drift = _observed_drift(track, pairs) if pairs is not None else followed.drift
     if followed is not None:
@@ -59,10 +56,22 @@ def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
     return pairs
 
 
+def start_vectors(probe: "Probe") -> int:
+    """How many random vectors a search begins with: it finds eigenvalues repeated that often.
+
+    With a sum of squares they may repeat exactly, for a linear model each as often as there are
+    classes; else by accident only, and a single vector needs the fewest products.
+    """
+    if probe.pack.train["loss"] != "mse":
+        return 1
+    linear = probe.pack.configs[0]["model"].get("name") == "linear"
+    return probe.pack.classes if linear else 2
+
+
 def _wanted(probe: "Probe") -> tuple[dict[str, Any], int]:
     chosen = dict(probe.pack.measure["monitors"])
-    options = chosen.get("spectrum") or monitors.find(
-        "spectrum", probe.pack.base_dir).resolve({"lambda_min": False, "trace": False})
+    options = monitors.find("spectrum", probe.pack.base_dir).resolve(
+        chosen.get("spectrum", {"lambda_min": False, "trace": False}))
     return options, max([options["k"], *(o.get("k", 0) for o in chosen.values())])
 
 

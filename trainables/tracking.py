@@ -10,6 +10,7 @@ from trainables.krylov import Product, Space
 from trainables.ritz import GAP_FLOOR, Ritz
 
 SETTLED = 0.15  # the drift above which following costs more products than a new search (measured)
+HOPE = 10  # times the tolerance, above which so few more products will not do
 MORE = 3  # products beyond k by which a run may be brought within tolerance
 
 
@@ -68,7 +69,8 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
     found, way = _pairs(space, rest, kept - 1)
     products = torch.full((runs,), kept)
     for _ in range(min(MORE, dim - kept)):
-        hopeful = ~_sound(found, tolerance, slack) & (rest < found.values[:, -1]) & space.alive
+        near = found.estimates.amax(1) <= HOPE * tolerance * found.values[:, 0]
+        hopeful = ~_sound(found, tolerance, slack) & (rest < found.values[:, -1]) & near
         if not hopeful.any():
             break
         space.expand(product, way)

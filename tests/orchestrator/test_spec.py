@@ -162,7 +162,8 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
                              "steps": None, "final": True, "initial": True},
                     "set_size": None, "monitors": [["spectrum", {
                         "k": 5, "lambda_min": True, "trace": True, "tolerance": 1e-3,
-                        "max_products": 100, "trace_tolerance": 0.05, "trace_probes": 16,
+                        "max_products": 100, "doubt": 0.01, "trace_tolerance": 0.05,
+                        "trace_probes": 16,
                         "frobenius": False, "density": 0, "density_starts": 4,
                         "density_width": 0.01, "gauss_newton": False, "normalized": False,
                         "preconditioned": False}]], "budget": None},

@@ -9,11 +9,11 @@ from torch import Tensor
 from trainables.costs import GE_GRADIENT, GE_PRODUCT
 from trainables.curves import Curve
 from trainables.density import lanczos_quadrature, smoothed
-from trainables.eigen import DOUBT, SLACK, START_VECTORS
+from trainables.eigen import SLACK, start_vectors
 from trainables.gaussnewton import gauss_newton
 from trainables.krylov import Product
 from trainables.lanczos import Eigenpairs, extreme_eigenpairs
-from trainables.monitors.declared.spectrum import FIXED, GE_GAUSS_NEWTON, MONITOR
+from trainables.monitors.declared.spectrum import GE_GAUSS_NEWTON, MONITOR
 from trainables.probe import Probe
 from trainables.scaled import adam_scale, adaptive_scale, scaled
 from trainables.trace import Moments, deflated_moments
@@ -34,9 +34,6 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> Found:
     """
     options = DEFAULTS | dict(options)
     pairs = probe.eigenpairs
-    if options["tolerance"] <= FIXED and "eigenvalues" in probe.remembered:
-        # a spectrum that is not followed from here costs max_products at the next snapshot too
-        probe.remember("eigenvalues", torch.zeros_like(probe.remembered["eigenvalues"]))
     found, spent = _top(pairs, options), pairs.products.double()
     _explain_top(probe, pairs, options)
     if options["trace"] or options["frobenius"]:
@@ -76,7 +73,7 @@ def _explain_top(probe: Probe, pairs: Eigenpairs, options: Mapping[str, Any]) ->
     dim, k = probe.flat.shape[1], options["k"]
     if k > dim:
         probe.explain("spectra", True, f"the model has {dim} parameters, so no k = {k} eigenvalues")
-    starts = START_VECTORS.get(probe.pack.train["loss"], 1)
+    starts = start_vectors(probe)
     values = pairs.values[:, :k].cpu()
     if 1 < starts < min(values.shape[1], dim):
         near = 0.1 * options["tolerance"] * values[:, :1].abs()
@@ -98,8 +95,8 @@ def _sought(probe: Probe, product: Product, stream: str, k: int, starts: int,
     """The top eigenpairs of another matrix, under the same terms as those of the Hessian."""
     return extreme_eigenpairs(
         product, probe.normals(stream, starts), k=k, smallest=False,
-        tolerance=options["tolerance"], max_products=options["max_products"], doubt=DOUBT,
-        slack=SLACK)
+        tolerance=options["tolerance"], max_products=options["max_products"],
+        doubt=options["doubt"], slack=SLACK)
 
 
 def _density(probe: Probe, options: Mapping[str, Any]) -> tuple[Found, int]:
@@ -139,7 +136,7 @@ def _scaled(probe: Probe, name: str, options: Mapping[str, Any]) -> tuple[Found,
 def _gauss_newton(probe: Probe, options: Mapping[str, Any]) -> Found:
     """Its top eigenvalues, and its trace."""
     matrix = gauss_newton(probe)
-    starts = START_VECTORS.get(probe.pack.train["loss"], 1)
+    starts = start_vectors(probe)
     pairs = _sought(probe, matrix.product, "gauss_newton", options["k"], starts, options)
     moments = _moments(probe, matrix.product, pairs, "gauss_newton", options, frobenius=False)
     spent = (pairs.products + moments.probes).double()

@@ -36,15 +36,15 @@ def products(options: Mapping[str, Any]) -> int:
     """Products of a search: a fit to what digits MLPs take after the first epoch.
 
     To a third: fewer with cross-entropy, more with mse, whose search begins from two vectors. Two
-    to three times as many in the first epoch of cross-entropy, k where a spectrum is followed.
+    to three times as many in the first epoch of cross-entropy, k + 1 where one is followed.
     """
     most = options["max_products"]
     if options["tolerance"] <= FIXED:
         return most
     digits = -log10(options["tolerance"])
-    typical = 1 + 1.4 * options["k"] + 4 * digits
+    typical = 2 * options["k"] + 4 * digits
     if options["lambda_min"]:
-        typical = max(typical, 1 + 7 * digits)
+        typical = max(typical, 9 * digits)
     return min(most, round(typical))
 
 
@@ -93,6 +93,7 @@ MONITOR = Monitor(
         "tolerance": number(
             1e-3, lambda v: FIXED <= v < 1, "a number like 1e-3, relative to lambda_max"),
         "max_products": whole(100, 1, 10_000),
+        "doubt": number(0.01, lambda v: 1e-9 <= v <= 1, "a probability like 0.01"),
         "trace_tolerance": number(
             0.05, lambda v: 0 <= v < 1, "a number like 0.05, relative; 0: all probes"),
         "trace_probes": whole(16, 2, 1000),
