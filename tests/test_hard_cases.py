@@ -160,6 +160,15 @@ CASES = {
                                {"sampling": "with_replacement"},
                                {"gradient_noise": {"sampling": "with_replacement"},
                                 "fisher": {"exact": True}}),
+    "one parameter": ("every direction is the same", user("one_logit"),
+                      blobs(shape=(1,), classes=2), {}, {}),
+    "one training example": ("no pairs, no noise", MLP, blobs(train=1, test=2),
+                             {"batch_size": 1}, {}),
+    "one test example": ("no pairs there", MLP, blobs(test=1), {},
+                         {"stiffness": {"pairs": "test"}}),
+    "saturated": ("outputs of 1e6, gradients of 0 or so", MLP | {"init_scale": 1e3}, blobs(), {},
+                  {}),
+    "no step": ("a learning rate of 0: the coming updates are 0", MLP, blobs(), {"lr": 0.0}, {}),
     "test pairs": ("of the test set", MLP, blobs(), {},
                    {"stiffness": {"pairs": "cross"}, "memorization": {"set": "train"}}),
 }
@@ -203,9 +212,15 @@ def unknown(row):
 @pytest.mark.parametrize("case", CASES)
 def test_every_null_has_a_reason(case, precision, engine):
     """All declared columns are there, nothing else is, and none is NaN or infinite."""
-    rows, declared = measured(case, precision, engine), [find(n, HERE) for n in FAMILIES]
-    columns = OF_THE_ROW | OURS | {c for m in declared for c in m.columns}
+    rows = measured(case, precision, engine)
     assert len(rows["snapshots"]) == 2
+    check(rows)
+
+
+def check(rows):
+    """The rule of this file."""
+    declared = [find(n, HERE) for n in FAMILIES]
+    columns = OF_THE_ROW | OURS | {c for m in declared for c in m.columns}
     for row in rows["snapshots"]:
         assert set(row) == columns
         assert unknown(row) <= told(row), unknown(row) - told(row)
@@ -215,6 +230,7 @@ def test_every_null_has_a_reason(case, precision, engine):
     assert {r["quantity"] for r in rows["curves"]} <= {c for m in declared for c in m.curves}
     for row in rows["spectra"] + rows["curves"]:
         assert math.isfinite(row["value"]), row
+        assert math.isfinite(row.get("x", 0.0)), row
 
 
 # Values repeat more often than the search has start vectors: each is true, copies may be missed.
@@ -272,9 +288,9 @@ def test_both_engines_measure_the_same(case):
 
 
 def steady(rows):
-    """Rows without their times."""
-    return {t: [{k: v for k, v in r.items() if not k.startswith(("time_", "host_"))} for r in rs]
-            for t, rs in rows.items()}
+    """Rows with their times at 0."""
+    return {t: [{k: 0.0 if k.startswith(("time_", "host_")) else v for k, v in r.items()}
+                for r in rs] for t, rs in rows.items()}
 
 
 def of_runs(rows, *runs):
@@ -360,6 +376,8 @@ def test_measuring_does_not_change_the_trajectory(why, options, engine):
 def test_a_resumed_run_writes_what_an_unbroken_one_writes(why, options, engine):
     """All tables bit for bit, broken off between two snapshots, and once on one."""
     unbroken = watched(why, engine)
+    for rows, _, _ in unbroken:  # of the first step and the last too
+        check(rows)
     assert all(unbroken[-1][0][t] for t in ("snapshots", "spectra", "curves"))
     for k in (0, 1) if (why, engine) == ("plain", "vmap") else (1,):
         resumed = driven(options, engine, when=OFTEN, monitors=every_monitor(),

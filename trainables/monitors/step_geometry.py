@@ -176,11 +176,12 @@ def _cross_section(probe: Probe, each: Tensor, rate: Tensor, value: Tensor, vect
     here = losses_at(probe, [torch.zeros_like(vector)], probe.pack.measure_set)
     curves, middle = [], len(CROSS_SECTION) // 2
     for name, unit in (("step", step), ("curvature", value.clamp_min(0).rsqrt())):
-        unit = torch.where((unit > 0) & unit.isfinite(), unit, torch.nan)
+        unit = torch.where((unit > 0) & unit.isfinite(), unit, torch.nan)  # NaN: no such scale
         places = unit[:, None] * torch.tensor(CROSS_SECTION).to(unit)
+        middle_loss = here + 0 * unit[:, None]
         losses = losses_at(
             probe, (c[:, None] * vector for c in places.unbind(1)), probe.pack.measure_set)
         curves.append(Curve(
             torch.cat([places[:, :middle], 0 * places[:, :1], places[:, middle:]], 1),
-            torch.cat([losses[:, :middle], here, losses[:, middle:]], 1), name))
+            torch.cat([losses[:, :middle], middle_loss, losses[:, middle:]], 1), name))
     return curves
