@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from tests.trainables.runs import blobs, config, pack_of
+from tests.trainables.runs import HERE, blobs, config, pack_of
+from trainables.monitors import find
 from trainables.timing import Timing, quick
 
 MLP = {"name": "mlp", "width": 5, "depth": 1}
-SPECTRUM = {"k": 2, "lambda_min": True, "trace": True, "tolerance": 1e-2, "max_products": 20}
+SPECTRUM = find("spectrum", HERE).resolve({"k": 2, "tolerance": 1e-2, "max_products": 20})
 
 
 @pytest.mark.parametrize("engine", ["vmap", "loop"])
