@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from trainables.krylov import aligned
 
 LEAST, LEAST_FOR_NORM = 2, 4  # probes before a run may stop
 
@@ -45,26 +48,34 @@ def deflated_moments(product: Callable[[Tensor], Tensor], basis: Tensor, ritz: T
     its large eigenvalues are not in V. Where V spans the space both are exact, with error 0 and no
     probes. Cost: a product a probe, and four passes over V.
     """
-    ritz = ritz.double()
+    ritz, dim = ritz.double(), basis.shape[2]
+    filled = basis.square().sum(2) > 0.5
+    spans = (filled.sum(1) >= dim).to(ritz.device)
+    places = torch.arange(1, filled.shape[1] + 1, device=filled.device)
+    last = pad(filled * places, (1, 0)).amax(1).tolist()
+    basis = aligned(basis)
+    rows = [b[:m] for b, m in zip(basis, last, strict=True)]
     sums = _Sums(ritz, frobenius, basis.shape[2])
-    spans = (basis.square().sum(2).round().sum(1) >= basis.shape[2]).to(ritz.device)
     alive = ritz.isfinite().all(1)
     going = alive & ~spans
     for z in probes:
         if not going.any():
             break
-        rest = z - _back(basis, _parts(basis, z))
-        sums.add(going, z.double(), product(rest).detach(), basis)
+        z = aligned(z)
+        image = product(_split(rows, z)[0][:, :dim]).detach()
+        sums.add(going, z.double(), *_split(rows, aligned(image)))
         going = going & sums.finite & ~sums.certain(tolerance)
     return sums.result(spans)
 
 
-def _parts(basis: Tensor, vector: Tensor) -> Tensor:
-    return torch.einsum("rmp,rp->rm", basis, vector)
+def _split(rows: list[Tensor], vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, P) outside of each run's rows, and (R,) float64 squared norms inside.
 
-
-def _back(basis: Tensor, parts: Tensor) -> Tensor:
-    return torch.einsum("rmp,rm->rp", basis, parts)
+    Run by run: a batch would round by how many rows the others have.
+    """
+    parts = [b @ v for b, v in zip(rows, vectors, strict=True)]
+    rest = [v - p @ b for b, v, p in zip(rows, vectors, parts, strict=True)]
+    return torch.stack(rest), torch.stack([p.double().square().sum() for p in parts])
 
 
 class _Sums:
@@ -78,15 +89,15 @@ class _Sums:
         self._norms = torch.zeros(2, *self._known.shape).to(self._known)  # Σ f, Σ f²
         self._diagonals = ritz.new_zeros(len(ritz), dim)  # Σ z∘Az
 
-    def add(self, going: Tensor, z: Tensor, image: Tensor, basis: Tensor) -> None:
-        parts = _parts(basis, image)
-        inside = (image - _back(basis, parts)).double()
-        squares = inside.square().sum(1)
-        norm = squares + 2 * parts.double().square().sum(1)
+    def add(self, going: Tensor, z: Tensor, image: Tensor, coupled: Tensor) -> None:
+        """Of Az = ``image`` and |VHζ|² = ``coupled``."""
+        image = image.double()
+        squares = image.square().sum(1)
+        norm = squares + 2 * coupled
         self.count += going
         self._squares += torch.where(going, squares, 0)
         self._norms += torch.where(going, torch.stack([norm, norm.square()]), 0)
-        self._diagonals += torch.where(going[:, None], z * inside, 0)
+        self._diagonals += torch.where(going[:, None], z * image, 0)
 
     @property
     def finite(self) -> Tensor:
