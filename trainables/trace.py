@@ -55,7 +55,10 @@ def deflated_moments(product: Callable[[Tensor], Tensor], basis: Tensor, ritz: T
     last = pad(filled * places, (1, 0)).amax(1).tolist()
     basis = aligned(basis)
     rows = [b[:m] for b, m in zip(basis, last, strict=True)]
-    sums = _Sums(ritz, frobenius, basis.shape[2])
+    # also run by run: a sum rounds by how many zeros follow
+    known = torch.stack([v[:m].sum() for v, m in zip(ritz, last, strict=True)])
+    squares = torch.stack([v[:m].square().sum() for v, m in zip(ritz, last, strict=True)])
+    sums = _Sums(known, squares, frobenius, basis.shape[2])
     alive = ritz.isfinite().all(1)
     going = alive & ~spans
     for z in probes:
@@ -81,13 +84,12 @@ def _split(rows: list[Tensor], vectors: Tensor) -> tuple[Tensor, Tensor]:
 class _Sums:
     """Running sums over the probes; only those of the runs that go on are added to."""
 
-    def __init__(self, ritz: Tensor, frobenius: bool, dim: int):
-        self._known, self._known_squares = ritz.sum(1), ritz.square().sum(1)
-        self._frobenius = frobenius
+    def __init__(self, known: Tensor, known_squares: Tensor, frobenius: bool, dim: int):
+        self._known, self._known_squares, self._frobenius = known, known_squares, frobenius
         self.count = torch.zeros_like(self._known, dtype=torch.int64)
         self._squares = torch.zeros_like(self._known)  # Σ |Az|²
         self._norms = torch.zeros(2, *self._known.shape).to(self._known)  # Σ f, Σ f²
-        self._diagonals = ritz.new_zeros(len(ritz), dim)  # Σ z∘Az
+        self._diagonals = known.new_zeros(len(known), dim)  # Σ z∘Az
 
     def add(self, going: Tensor, z: Tensor, image: Tensor, coupled: Tensor) -> None:
         """Of Az = ``image`` and |VHζ|² = ``coupled``."""

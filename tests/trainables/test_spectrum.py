@@ -247,6 +247,28 @@ def test_a_failed_run_harms_no_other_and_every_product_is_counted(engine):
     assert {s["subject_id"] for s in rows["curves"]} == {"r0", "r2"}
 
 
+def test_a_run_does_not_depend_on_its_neighbours():
+    """Bit for bit, in float32, whatever the others are and how long they take."""
+    asked = find("spectrum", None).resolve({
+        "k": 3, "tolerance": 1e-2, "frobenius": True, "gauss_newton": True, "normalized": True,
+        "density": 7, "density_starts": 2, "density_width": 0.1})
+    found = []
+    for others in ((2, 3), (5, 70)):
+        configs = [config(RELU | {"width": 13}, seed=s, lr=0.05 * (1 + s % 9), precision="fp32")
+                   for s in (0, 1, *others)]
+        found.append(measured(configs, blobs(), asked, steps=8)[3])
+    one, other = found
+    assert not torch.equal(one["hessian_products"][2:], other["hessian_products"][2:])
+    for name, value in one.items():
+        pairs = [(value, other[name])]
+        if name == "hessian_density_nodes":
+            pairs = [(a.value, b.value) for a, b in zip(value, other[name], strict=True)]
+        elif not isinstance(value, torch.Tensor):
+            pairs = [(value.value, other[name].value)]
+        for a, b in pairs:
+            assert torch.equal(a[:2], b[:2]), name
+
+
 # (why, options)
 STEADY = [
     ("as it stands by default", {}),
