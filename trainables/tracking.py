@@ -30,7 +30,8 @@ class Track:
     def predictable(self) -> Tensor:
         """(R,) whether another interval like the last would leave the k values the largest."""
         lowest = self.values[:, -2]
-        return (lowest > 0) & (self.rest * (1 + self.drift) < lowest) & (self.drift < SETTLED)
+        likely = self.rest * (1 + 1.5 * self.drift)
+        return (lowest > 0) & (likely < lowest) & (self.drift < SETTLED)
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
 
     Cost: k + 1 products where the spectrum has settled.
 
-    Bounds: with residuals r_i the estimate is |r_i|² / (θ_i − u), where u bounds all further
-    eigenvalues. It is carried on: u = u_before·(1 + d), d the ``relative_change`` of H within the
-    vectors' span. **This supposes that H has grown no more, relatively, where it was not looked
-    at**; an eigenvalue that grew faster is missed. On top comes whatever u exceeds θ_i by. A run
-    whose u has crept up to its k-th value is not sound: then search anew
-    (``lanczos.extreme_eigenpairs``), which bounds u afresh. Runs do not depend on each other.
+    Bounds: with residuals r_i the estimate is |r_i|² / (θ_i − u), the squares summed over values
+    closer to each other than their residuals, where u bounds all further eigenvalues. It is carried
+    on: u = u_before·(1 + d), d the ``relative_change`` of H within the vectors' span. **This
+    supposes that H has grown no more, relatively, where it was not looked at**; an eigenvalue that
+    grew faster is missed. On top comes whatever u exceeds θ_i by. A run whose u has crept up to its
+    k-th value is not sound: then search anew (``lanczos.extreme_eigenpairs``), which bounds u
+    afresh. Runs do not depend on each other.
     """
     runs, kept, dim = track.vectors.shape
     space = Space(track.vectors)
@@ -98,7 +100,8 @@ def _pairs(space: Space, rest: Tensor, k: int) -> tuple[_Pairs, Tensor]:
     norms = ritz.residuals[:, :, :k].norm(dim=1)
     above = values - rest[:, None]
     gap = torch.maximum(above, GAP_FLOOR * values[:, :1].abs())
-    estimates = torch.where(above > 0, norms.square() / gap, norms).nan_to_num(torch.inf)
+    estimates = torch.where(
+        above > 0, _of_cluster(values, norms) / gap, norms).nan_to_num(torch.inf)
     bounds = estimates + (-above).clamp_min(0) + ritz.rounding
     worst = estimates.argmax(1)[:, None, None].expand(-1, ritz.residuals.shape[1], 1)
     way = ritz.residuals.gather(2, worst)[:, :, 0]
@@ -106,6 +109,13 @@ def _pairs(space: Space, rest: Tensor, k: int) -> tuple[_Pairs, Tensor]:
     first = torch.eye(1, space.width, dtype=torch.float64)
     way = torch.where(way.isfinite().all(1, keepdim=True), way, first)
     return _Pairs(values, bounds, estimates, ritz.values, ritz.weights), way
+
+
+def _of_cluster(values: Tensor, norms: Tensor) -> Tensor:
+    """(R, k) squared residuals, summed over the values that could be mixed with each other."""
+    apart = (values[:, :, None] - values[:, None]).abs()
+    mixed = apart <= torch.maximum(norms[:, :, None], norms[:, None])
+    return (mixed * norms.square()[:, None]).sum(2)
 
 
 def relative_change(projected: Tensor, values: Tensor) -> Tensor:

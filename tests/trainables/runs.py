@@ -108,3 +108,23 @@ def _add_gradient_noise(module, cfg, step):
     for p in module.parameters():
         p.grad += cfg["noise"]["gradient"] * flat[at : at + p.numel()].view_as(p).to(p.dtype)
         at += p.numel()
+
+
+def dense_hessian(cfg, data, index, weights=None):
+    """The Hessian of the run's mean loss, at its initial weights or the given ones."""
+    module, (x, y) = fresh_model(cfg, data).eval(), noisy_set(cfg, data)
+    if weights is not None:
+        module.load_state_dict(weights)
+    names = [n for n, _ in module.named_parameters()]
+    shapes = [p.shape for p in module.parameters()]
+
+    def loss(flat):
+        parts = flat.split([s.numel() for s in shapes])
+        params = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+        out = torch.func.functional_call(module, params, (x[index],))
+        if cfg["train"]["loss"] == "mse":
+            return 0.5 * (out - F.one_hot(y[index], out.shape[1])).square().sum(1).mean()
+        return F.cross_entropy(out, y[index])
+
+    flat = torch.cat([p.detach().flatten() for p in module.parameters()])
+    return torch.func.hessian(loss)(flat), torch.func.grad(loss)(flat), flat

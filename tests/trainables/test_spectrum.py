@@ -4,9 +4,8 @@ import warnings
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from tests.trainables.runs import blobs, config, fresh_model, noisy_set, pack_of
+from tests.trainables.runs import blobs, config, dense_hessian, fresh_model, noisy_set, pack_of
 from tests.trainables.test_gaussnewton import dense
 from trainables.measure import final_weights, snapshot_rows
 from trainables.monitors import Sizes, find, spectrum
@@ -36,26 +35,6 @@ def measured(configs, data, options, *, steps=0, **kind):
         update(pack, state)
     probe = Probe(pack, state, slice(0, len(configs)))
     return pack, state, probe, spectrum.measure(probe, options)
-
-
-def dense_hessian(cfg, data, index, weights=None):
-    """The Hessian of the run's mean loss, at its initial weights or the given ones."""
-    module, (x, y) = fresh_model(cfg, data).eval(), noisy_set(cfg, data)
-    if weights is not None:
-        module.load_state_dict(weights)
-    names = [n for n, _ in module.named_parameters()]
-    shapes = [p.shape for p in module.parameters()]
-
-    def loss(flat):
-        parts = flat.split([s.numel() for s in shapes])
-        params = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-        out = torch.func.functional_call(module, params, (x[index],))
-        if cfg["train"]["loss"] == "mse":
-            return 0.5 * (out - F.one_hot(y[index], out.shape[1])).square().sum(1).mean()
-        return F.cross_entropy(out, y[index])
-
-    flat = torch.cat([p.detach().flatten() for p in module.parameters()])
-    return torch.func.hessian(loss)(flat), torch.func.grad(loss)(flat), flat
 
 
 # (why, model, options)
