@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainables import datasets, engines, models, monitors
 from trainables.datasets import Dataset
-from trainables.lanczos import Eigenpairs, extreme_eigenpairs
+from trainables.linalg.lanczos import Eigenpairs, extreme_eigenpairs
 from trainables.pack import Member, Pack, PackState
 from trainables.probe import Probe
 from trainables.step import update

@@ -25,18 +25,18 @@ HERE = Path(__file__).parent
 # (fact, source, the test that holds it)
 ELSEWHERE = [
     ("the two-batch noise scale is unbiased", "McCandlish et al. 2018, App. A.1",
-     "tests/trainables/test_noisescale.py::test_two_batch_form"),
+     "tests/trainables/quantities/test_noisescale.py::test_two_batch_form"),
     ("the noise scale's parts are unbiased on a frozen net", "McCandlish et al. 2018, App. A.1",
-     "tests/trainables/test_gradient_noise.py::"
+     "tests/trainables/monitors/test_gradient_noise.py::"
      "test_estimates_are_unbiased_over_partitions_of_a_frozen_net"),
     ("a cut of dimension d meets an n-wedge iff d + n >= D", "Fort & Jastrzebski 2019, section 3",
-     "tests/trainables/test_wedge.py::test_thresholds_are_D_minus_n"),
+     "tests/trainables/landscape/test_wedge.py::test_thresholds_are_D_minus_n"),
     ("normalised sharpness does not see a rescaling of ReLU layers", "Dinh et al. 2017",
-     "tests/trainables/test_spectrum.py::"
+     "tests/trainables/monitors/test_spectrum.py::"
      "test_rescaled_relu_layers_leave_the_normalized_sharpness_as_it_is"),
     ("a step along e_1 on a quadratic: -gamma eta a + gamma^2 eta^2 lambda (a + s^2)/2",
      "Jastrzebski et al. 2019, 4.1",
-     "tests/trainables/test_step_geometry.py::test_a_quadratic_has_the_closed_form"),
+     "tests/trainables/monitors/test_step_geometry.py::test_a_quadratic_has_the_closed_form"),
 ]
 
 

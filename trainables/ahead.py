@@ -5,8 +5,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trainables.linalg.products import flatten
 from trainables.pack import Pack, PackState
-from trainables.products import flatten
 from trainables.step import update
 
 

@@ -9,8 +9,8 @@ from torch.nn.functional import pad
 
 from trainables import monitors
 from trainables.costs import GE_PRODUCT
-from trainables.lanczos import Eigenpairs, extreme_eigenpairs
-from trainables.tracking import Followed, Track, follow, relative_change
+from trainables.linalg.lanczos import Eigenpairs, extreme_eigenpairs
+from trainables.linalg.tracking import Followed, Track, follow, relative_change
 
 if TYPE_CHECKING:
     from trainables.probe import Probe

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from trainables.linalg.products import flatten
 from trainables.losses import per_example
-from trainables.products import flatten
 
 if TYPE_CHECKING:
     from trainables.probe import Probe

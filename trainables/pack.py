@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables import adam, layers, models, noise, optimizers
+from trainables import layers, models, noise
 from trainables.datasets import Dataset
 from trainables.engines import ENGINES, Engine
 from trainables.epochs import calendar
+from trainables.optim import adam, optimizers
 from trainables.outcomes import Outcome
 from trainables.sampling import epoch_indices
 from trainables.schedules import measuring_steps, total_steps

@@ -10,10 +10,10 @@ from trainables.ahead import Ahead
 from trainables.costs import GE_FORWARD, GE_GRADIENT
 from trainables.eigen import hessian_eigenpairs
 from trainables.gradients import Minibatches, minibatch_gradients
-from trainables.lanczos import Eigenpairs
+from trainables.linalg.lanczos import Eigenpairs
+from trainables.linalg.products import Curvature, flatten
 from trainables.losses import per_example
 from trainables.pack import Pack, PackState
-from trainables.products import Curvature, flatten
 
 Tensors = dict[str, Tensor]
 

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
-from trainables import optimizers, path, penalty, sgd, streams
+from trainables import streams
+from trainables.linalg.products import unflatten
+from trainables.optim import optimizers, penalty, sgd
 from trainables.outcomes import Outcome
 from trainables.pack import Pack, PackState
-from trainables.products import unflatten
+from trainables.quantities import path
 from trainables.schedules import lr_factor
 
 

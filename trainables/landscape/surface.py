@@ -10,10 +10,10 @@ from trainables.curves import Curve
 from trainables.engines import ENGINES, choose, vectorises
 from trainables.errors import InputError
 from trainables.landscape import Subject
+from trainables.linalg.products import flatten, unflatten
 from trainables.losses import per_example
 from trainables.pack import Member, Pack
 from trainables.probe import EVALUATION_BYTES, GRAPH_BYTES, graph_bytes
-from trainables.products import flatten, unflatten
 from trainables.sampling import epoch_indices
 
 CPU_POINTS, GPU_POINTS = 8, 64  # at once

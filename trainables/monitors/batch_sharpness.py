@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.batches import draw, folded
 from trainables.costs import GE_PRODUCT
-from trainables.lanczos import extreme_eigenpairs
+from trainables.linalg.lanczos import extreme_eigenpairs
 from trainables.probe import Probe, graph_bytes
-from trainables.student import t_quantile
+from trainables.quantities.batches import draw, folded
+from trainables.quantities.student import t_quantile
 
 # Batches of all runs evaluated together, and the bytes that their graphs and parameters may take:
 # constants, since they are part of the numerics. On a CPU small nets gain 3 to 9 times over one

@@ -10,7 +10,14 @@ from trainables import streams
 from trainables.monitors import Sizes
 from trainables.monitors.declared.fisher import ge
 from trainables.probe import Probe
-from trainables.pullbacks import draws, observed, pullback_norms, sampled, two_stage, weighted
+from trainables.quantities.pullbacks import (
+    draws,
+    observed,
+    pullback_norms,
+    sampled,
+    two_stage,
+    weighted,
+)
 
 
 def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:

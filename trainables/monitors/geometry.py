@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import path
 from trainables.curves import Curve
+from trainables.linalg.products import unflatten
 from trainables.probe import Probe
-from trainables.products import unflatten
+from trainables.quantities import path
 
 
 def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,11 @@ from torch import Tensor
 
 from trainables import streams
 from trainables.costs import GE_GRADIENT, GE_PRODUCT
-from trainables.covariance import (
+from trainables.gradients import Minibatches, batch_gradients
+from trainables.linalg.products import Curvature
+from trainables.monitors.declared.gradient_noise import layout
+from trainables.probe import GRAPH_BYTES, Probe, graph_bytes
+from trainables.quantities.covariance import (
     InnerProducts,
     conditioning,
     covariance_eigenvalues,
@@ -18,11 +22,7 @@ from trainables.covariance import (
     inner_products,
     moment_eigenvalues,
 )
-from trainables.gradients import Minibatches, batch_gradients
-from trainables.monitors.declared.gradient_noise import layout
-from trainables.noisescale import Design, hessian_parts, ratio, simple_parts
-from trainables.probe import GRAPH_BYTES, Probe, graph_bytes
-from trainables.products import Curvature
+from trainables.quantities.noisescale import Design, hessian_parts, ratio, simple_parts
 
 FEW = "K needs at least two minibatches of the measurement set"
 OF_HESSIAN = ("noise_trace_hessian", "noise_gradient_hessian", "noise_scale")

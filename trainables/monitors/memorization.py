@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import lass, streams
-from trainables.balanced import balanced
+from trainables import streams
 from trainables.costs import GE_FORWARD
 from trainables.curves import Curve
 from trainables.probe import EVALUATION_BYTES, Probe, graph_bytes
-from trainables.sensitivity import cost, gini, loss_sensitivity, not_plain
+from trainables.quantities import lass
+from trainables.quantities.balanced import balanced
+from trainables.quantities.sensitivity import cost, gini, loss_sensitivity, not_plain
 
 CONVERGED = "memorization_converged"  # remembered: step + 1 of convergence; 0 before it
 

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from trainables.costs import GE_GRADIENT, GE_PRODUCT
 from trainables.curves import Curve
-from trainables.density import lanczos_quadrature, smoothed
 from trainables.eigen import SLACK, start_vectors
-from trainables.gaussnewton import gauss_newton
-from trainables.krylov import Product
-from trainables.lanczos import Eigenpairs, extreme_eigenpairs
+from trainables.linalg.density import lanczos_quadrature, smoothed
+from trainables.linalg.gaussnewton import gauss_newton
+from trainables.linalg.krylov import Product
+from trainables.linalg.lanczos import Eigenpairs, extreme_eigenpairs
+from trainables.linalg.scaled import adam_scale, adaptive_scale, scaled
+from trainables.linalg.trace import Moments, deflated_moments
 from trainables.monitors.declared.spectrum import GE_GAUSS_NEWTON, MONITOR
 from trainables.probe import Probe
-from trainables.scaled import adam_scale, adaptive_scale, scaled
-from trainables.trace import Moments, deflated_moments
 
 DEFAULTS = {name: option.default for name, option in MONITOR.options.items()}
 Found = dict[str, Tensor | list[Curve] | Curve]

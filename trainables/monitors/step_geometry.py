@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.batches import draw, gradients
 from trainables.curves import Curve
-from trainables.lines import changes_along, losses_at
 from trainables.probe import Probe
+from trainables.quantities.batches import draw, gradients
+from trainables.quantities.lines import changes_along, losses_at
 from trainables.schedules import lr_factor
 
 CROSS_SECTION = (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0)  # in units of the step, and of 1/√λ_1

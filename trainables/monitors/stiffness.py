@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from trainables import streams
-from trainables.balanced import balanced
 from trainables.curves import Curve
-from trainables.gram import example_grams, last_layer
 from trainables.probe import Probe
-from trainables.stiffness import (
+from trainables.quantities.balanced import balanced
+from trainables.quantities.gram import example_grams, last_layer
+from trainables.quantities.stiffness import (
     Decay,
     binned,
     class_means,

@@ -1,0 +1,1 @@
+"""Linear algebra known through products only: products, eigenpairs, trace, density."""

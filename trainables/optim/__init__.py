@@ -1,0 +1,1 @@
+"""What makes an update of a gradient. ``optimizers`` chooses, one file each computes."""
