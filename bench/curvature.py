@@ -2,7 +2,8 @@
 """The five largest Hessian eigenvalues to 1 % true error along trajectories: ours and peers.
 
     python -m bench.curvature [--quick] [--only nets,packs,bounds] [--ours-only] [--seeds 1]
-                              [--tolerance 1e-2] [--cifar TRAIN.parquet] [--cache DIR] [--json FILE]
+                              [--tolerance 1e-2] [--doubt 0.01] [--cifar TRAIN.parquet]
+                              [--cache DIR] [--json FILE]
 
 One thread, fp32, all in one run, interleaved: at each snapshot a gradient, ours, a gradient, a
 peer, … Ours is warm from snapshot to snapshot. It runs at one tolerance throughout; each peer is
@@ -70,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ours-only", action="store_true", help="no peers")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--tolerance", type=float, default=1e-2, help="of ours")
+    parser.add_argument("--doubt", type=float, default=0.01, help="of ours; 1: no bounds")
     parser.add_argument("--cifar", type=Path, help="CIFAR-10's train.parquet; else made-up images")
     parser.add_argument("--cache", type=Path, help="folder for trajectories and truths")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
@@ -101,7 +103,8 @@ def compare(asked: argparse.Namespace) -> dict[str, Any]:
 def _along(net: nets.Net, data: Any, seed: int, asked: argparse.Namespace) -> list[dict[str, Any]]:
     """One trajectory, snapshot by snapshot."""
     pack, twin = (nets.pack_of([nets.config(
-        net.model, net.train, seed=seed, precision=p, tolerance=asked.tolerance)], data)
+        net.model, net.train, seed=seed, precision=p, tolerance=asked.tolerance,
+        doubt=asked.doubt)], data)
         for p in ("fp32", "fp64"))
     print(f"\n{net.name}, seed {seed}: {pack.parameters} parameters, n = {net.size}", flush=True)
     memory: dict[str, torch.Tensor] = {}

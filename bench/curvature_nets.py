@@ -75,14 +75,14 @@ class Snapshot:
 
 
 def config(model: Mapping[str, Any], train: Mapping[str, Any], *, seed: int, precision: str,
-           tolerance: float) -> dict[str, Any]:
+           tolerance: float, doubt: float = 0.01) -> dict[str, Any]:
     """A run's whole config, as a spec with the monitor ``spectrum`` resolves to it."""
     full = {"lr": 0.1, "batch_size": 32, "epochs": 10_000, "steps": None, "until": None,
             "loss": "cross_entropy", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0,
             "lr_schedule": {"name": "constant"}, "sampling": "without_replacement",
             "max_loss": 1e4, **train}
     spectrum = monitors.find("spectrum", ROOT).resolve(
-        {"k": K, "lambda_min": False, "trace": False, "tolerance": tolerance})
+        {"k": K, "lambda_min": False, "trace": False, "tolerance": tolerance, "doubt": doubt})
     return {
         "data": {"name": "digits", "seed": 0}, "model": models.resolve(model), "train": full,
         "noise": {"label": 0.0, "input": 0.0, "gradient": 0.0},
