@@ -51,16 +51,26 @@ def find(name: str, base_dir: Path, *, key: str) -> Callable[..., Any]:
 
 def call(name: str, base_dir: Path, arguments: tuple[Any, ...], options: Mapping[str, Any], *,
          key: str) -> Any:
-    """What the function returns for arguments and options; what it raises, as an InputError."""
+    """What the function returns for arguments and options; what it raises, as an InputError.
+
+    Where memory ran out, that passes as it is: no mistake of the function's.
+    """
     function = find(name, base_dir, key=key)
     with _beside(base_dir):
         try:
             return function(*arguments, **options)
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except (Exception, SystemExit) as error:
+            if _out_of_memory(error):
+                raise
             raise InputError(f"{name} raised {_described(error)}", key=key,
                              fix="mend the function, or the options given to it") from error
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")  # planning does without
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def _load(module: str, file: Path | None) -> ModuleType:

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+import torch
 
 from trainables import userfunction
 from trainables.errors import InputError
@@ -94,4 +95,13 @@ def test_an_input_error_of_the_user_passes_as_it_is(tmp_path):
     write(tmp_path, mine="from trainables.errors import InputError\n"
                          "def f():\n    raise InputError('too old', key='data.options')\n")
     with pytest.raises(InputError, match=r"^too old$"):
+        userfunction.call("mine:f", tmp_path, (), {}, key="k")
+
+
+@pytest.mark.parametrize(("error", "what"), [
+    ("MemoryError('no room')", MemoryError), ("torch.OutOfMemoryError('no room')",
+                                              torch.OutOfMemoryError)])
+def test_memory_that_ran_out_is_no_mistake_of_the_function(tmp_path, error, what):
+    write(tmp_path, mine=f"import torch\n\n\ndef f():\n    raise {error}\n")
+    with pytest.raises(what, match="no room"):
         userfunction.call("mine:f", tmp_path, (), {}, key="k")
