@@ -134,11 +134,21 @@ class Ledger:
         parts = set(self.store.names("tables/curves"))
         ended = set()
         for name in self.store.names("probes"):
-            if name.endswith(".json"):
-                record = json.loads(self.store.read(f"probes/{name}") or b"{}")
-                if not record.get("rows") or f"{name[:-5]}-0.parquet" in parts:
-                    ended.add(name[:-5])
+            if name.endswith(".json") and (
+                    not self._record(name).get("rows") or f"{name[:-5]}-0.parquet" in parts):
+                ended.add(name[:-5])
         return ended
+
+    def _record(self, name: str) -> dict[str, Any]:
+        content = self.store.read(f"probes/{name}")
+        try:
+            record = {} if content is None else json.loads(content)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise UserError(Problem("damaged, or not JSON", str(self.store.root / "probes" / name),
+                                    "move it away: the same command then makes its probe anew"))
+        return record
 
     def committed_probe(self, probe_id: str) -> Commit | None:
         """A probe's commit that was left unpublished; a damaged one is dropped."""

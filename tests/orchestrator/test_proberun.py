@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from orchestrator import plan
+from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import order as pack_order
 from orchestrator.packrun import run_pack
@@ -201,6 +202,24 @@ def test_a_damaged_commit_is_made_again(fresh, whole):
     path = f"probes/{fresh['probe']['probe_id']}.commit"
     LocalStore(fresh["folder"]).create(path, b"sgdscope-state 1\nabc\n{}")
     made(fresh)
+    pd.testing.assert_frame_equal(curves(fresh), whole)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe"])
+def test_a_damaged_record_is_told(fresh, whole, damage):
+    """Once it is moved away the probe is made again."""
+    made(fresh)
+    record = LocalStore(fresh["folder"]).root / f"probes/{fresh['probe']['probe_id']}.json"
+    record.chmod(0o644)
+    record.write_bytes(damage)
+    with pytest.raises(UserError, match="damaged, or not JSON") as caught:
+        ledger_of(fresh).ended_probes()
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.fix[:12]) == (str(record), "move it away")
+    record.unlink()
+    assert ledger_of(fresh).ended_probes() == set()
+    made(fresh)
+    assert ledger_of(fresh).ended_probes() == {fresh["probe"]["probe_id"]}
     pd.testing.assert_frame_equal(curves(fresh), whole)
 
 
