@@ -165,7 +165,8 @@ def _sensitivity(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
     def seen(t: int) -> float:
         return (pack.calendar.examples(probe.step + t) - before) / probe.size
 
-    probe.spend(cost(options["steps"], options["every"], seen, max(1, classes)))
+    spent = cost(options["steps"], options["every"], seen, max(1, classes))
+    probe.spend(spent * plain.cpu().double())
     unknown, still = ~whole.isfinite().all(1), (whole == 0).all(1)
     for column in ("sensitivity_mean", "sensitivity_gini"):
         probe.explain(column, plain & unknown, "the loss is not finite within the steps")
