@@ -1,11 +1,10 @@
-"""Gradients of parts of the measurement set: minibatches, and single examples."""
+"""Gradients of parts of the measurement set: minibatches."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
 
 from trainables.linalg.products import flatten
 from trainables.losses import per_example
@@ -13,7 +12,6 @@ from trainables.losses import per_example
 if TYPE_CHECKING:
     from trainables.probe import Probe
 
-EXAMPLES_AT_ONCE = 64  # of single-example gradients, so that their intermediates stay small
 COPY_BYTES = 16 << 20  # of parameters copied for batches evaluated at once: they stay in cache
 
 
@@ -74,31 +72,3 @@ def _copied(probe: "Probe", indices: Tensor) -> Tensor:
 def _repeat(tensors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     """name -> (R, …) to (R · count, …), each row ``count`` times."""
     return {n: t.detach().repeat_interleave(count, dim=0) for n, t in tensors.items()}
-
-
-def example_gradients(probe: "Probe", index: Tensor) -> Tensor:
-    """(R, m, P) gradient of each training example's own loss, at positions ``index`` (m,); m/n GE.
-
-    For the caller to count. The memory is that of the result, R m P numbers.
-    """
-    pack = probe.pack
-    x, y, shared = pack.examples(index, probe.runs)
-
-    def one(params, buffers, x, y):
-        def loss(p):
-            out = functional_call(pack.evaluator, (p, buffers), (x[None],))
-            return per_example(pack.train["loss"], out, y[None]).sum()
-
-        return grad(loss)(params)
-
-    each = vmap(one, in_dims=(None, None, 0, 0))
-    found = []
-    for r in range(len(probe.seeds)):
-        params = {n: p[r] for n, p in probe.params.items()}
-        buffers = {n: b[r] for n, b in probe.buffers.items()}
-        of_run = [
-            flatten(each(params, buffers, a, b))
-            for a, b in zip((x if shared else x[r]).split(EXAMPLES_AT_ONCE),
-                            y[r].split(EXAMPLES_AT_ONCE), strict=True)]
-        found.append(torch.cat(of_run))
-    return torch.stack(found)

@@ -1,4 +1,7 @@
-"""Per-example losses. A run's loss is their mean; nothing is ever reduced across runs."""
+"""Per-example losses, and labels drawn from probabilities.
+
+A run's loss is the mean of its examples'; nothing is ever reduced across runs.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -20,3 +23,12 @@ def per_example(kind: str, outputs: Tensor, labels: Tensor) -> Tensor:
         target = (labels.unsqueeze(-1) == classes).to(outputs.dtype)
         return 0.5 * (outputs - target).square().sum(-1)
     raise ValueError(f"unknown loss {kind!r}")
+
+
+def inverted(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """(…,) classes drawn by inverting the distribution function, ``uniform`` (…,) on [0, 1).
+
+    The first class whose cumulated probability, of (…, C) added up in float64, exceeds it.
+    """
+    below = probabilities.double().cumsum(-1) <= uniform.unsqueeze(-1)
+    return below.sum(-1).clamp(max=probabilities.shape[-1] - 1)

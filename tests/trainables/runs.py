@@ -8,6 +8,8 @@ import torch.nn.functional as F
 
 from trainables import models, noise
 from trainables.datasets import Dataset
+from trainables.linalg.products import flatten
+from trainables.losses import per_example
 from trainables.pack import Member, Pack
 from trainables.sampling import epoch_indices
 from trainables.streams import derive
@@ -128,3 +130,20 @@ def dense_hessian(cfg, data, index, weights=None):
 
     flat = torch.cat([p.detach().flatten() for p in module.parameters()])
     return torch.func.hessian(loss)(flat), torch.func.grad(loss)(flat), flat
+
+
+def example_gradients(probe, index):
+    """(R, m, P) gradient of each training example's own loss, at positions ``index`` (m,)."""
+    pack = probe.pack
+    x, y, shared = pack.examples(index, probe.runs)
+
+    def loss(params, buffers, x, y):
+        out = torch.func.functional_call(pack.evaluator, (params, buffers), (x[None],))
+        return per_example(pack.train["loss"], out, y[None]).sum()
+
+    each, found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, None, 0, 0)), []
+    for r in range(len(probe.seeds)):
+        params = {n: p[r] for n, p in probe.params.items()}
+        buffers = {n: b[r] for n, b in probe.buffers.items()}
+        found.append(flatten(each(params, buffers, x if shared else x[r], y[r])))
+    return torch.stack(found)

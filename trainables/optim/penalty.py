@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainables import streams
 from trainables.costs import GE_GRADIENT, GE_PRODUCT
 from trainables.engines import Engine
+from trainables.losses import inverted
 from trainables.optim.sgd import Tensors, column
 
 if TYPE_CHECKING:
@@ -53,12 +54,6 @@ def penalty_gradients(engine: Engine, module: nn.Module, params: Tensors, buffer
     penalties = sum(g.flatten(1).square().sum(1) for g in scores)
     found = torch.autograd.grad(penalties.sum(), list(leaves.values()), materialize_grads=True)
     return penalties.detach(), dict(zip(leaves, found, strict=True))
-
-
-def inverted(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """(…,) classes: how many cumulated probabilities (…, C) are at most ``uniform`` (…,)."""
-    below = probabilities.double().cumsum(-1) <= uniform.unsqueeze(-1)
-    return below.sum(-1).clamp(max=probabilities.shape[-1] - 1)
 
 
 def draws(seeds: list[int], step: int, x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call, vjp, vmap
 
+from trainables.losses import inverted
+
 if TYPE_CHECKING:
     from trainables.probe import Probe
 
@@ -27,14 +29,13 @@ CPU_BYTES, GPU_BYTES, EXAMPLES_AT_ONCE = 8 << 20, 256 << 20, 64
 def sampled(loss: str, outputs: Tensor, drawn: Tensor) -> Tensor:
     """(…, C) outputs to (…, s, C) residuals r of labels that the model itself draws.
 
-    ``drawn`` is (…, s) uniform on [0, 1) for cross_entropy (the inverse of the distribution
-    function), (…, s, C) standard normal for mse.
+    ``drawn`` is (…, s) uniform on [0, 1) for cross_entropy (``losses.inverted``), (…, s, C)
+    standard normal for mse.
     """
     if loss == "mse":
         return drawn
     p = F.softmax(outputs, dim=-1)
-    below = p.cumsum(-1)[..., None, :-1] <= drawn[..., None]
-    return _one_hot(below.sum(-1), p) - p[..., None, :]
+    return _one_hot(inverted(p[..., None, :], drawn), p) - p[..., None, :]
 
 
 def weighted(loss: str, outputs: Tensor) -> Tensor:

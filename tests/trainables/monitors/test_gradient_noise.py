@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from tests.trainables.runs import HERE, blobs, config, pack_of
+from tests.trainables.runs import HERE, blobs, config, example_gradients, pack_of
 from trainables import gradients
 from trainables.datasets import Dataset
-from trainables.gradients import batch_gradients, example_gradients
+from trainables.gradients import batch_gradients
 from trainables.measure import snapshot_rows
 from trainables.monitors import Sizes, find, gradient_noise, snapshot_cost
 from trainables.probe import Probe

@@ -5,7 +5,7 @@ import torch
 
 from tests.trainables.runs import blobs, config, fresh_model, pack_of
 from trainables.engines import ENGINES
-from trainables.optim.penalty import GE_PENALTY, draws, inverted, penalty_gradients
+from trainables.optim.penalty import GE_PENALTY, draws, penalty_gradients
 from trainables.sampling import epoch_indices
 from trainables.step import update
 
@@ -83,13 +83,6 @@ def test_its_mean_is_the_trace_of_the_fisher_information_over_the_batch():
                                  x.expand(many, *x.shape), uniform)
     z = (found.mean() - trace.detach() / 16) / (found.std() / many**0.5)
     assert abs(z.item()) < 4
-
-
-def test_labels_by_inversion():
-    p = torch.tensor([0.25, 0.0, 0.5, 0.25]).expand(5, 4)
-    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.75, 0.9999999], dtype=torch.float64)
-    assert inverted(p, uniform).tolist() == [0, 0, 2, 3, 3]  # never a class of probability 0
-    assert inverted(p[:1] * 0.9, torch.tensor([0.99])).tolist() == [3]  # rounding leaves no gap
 
 
 def test_draws_are_the_runs_own():

@@ -7,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.trainables.runs import HERE, blobs, config, pack_of
-from trainables.gradients import example_gradients
+from tests.trainables.runs import HERE, blobs, config, example_gradients, pack_of
 from trainables.measure import snapshot_rows
 from trainables.monitors import Sizes, find, fisher, snapshot_cost
 from trainables.probe import Probe
