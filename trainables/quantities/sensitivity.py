@@ -86,11 +86,15 @@ class Unrolled:
             index.expand(len(self.probe.seeds), -1), self.probe.runs)[0])
 
     def batch(self, index: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Examples (R, b, …) and labels at positions (R, b), differentiable in ``inputs``."""
+        """Examples (R, b, …) and labels at positions (R, b), differentiable in ``inputs``.
+
+        By indexing, whose derivative adds up repeated examples in a fixed order on a GPU, as that
+        of ``gather`` does not.
+        """
         x, y = self.probe.pack.batch(index, self.probe.runs)
         place = self.place[index]
-        rows = place.clamp(min=0)[..., None].expand(-1, -1, inputs[0, 0].numel())
-        varied = inputs.flatten(2).gather(1, rows).view_as(x)
+        runs = torch.arange(len(inputs), device=inputs.device)[:, None]
+        varied = inputs[runs, place.clamp(min=0)]
         inside = (place >= 0).view(*place.shape, *(1,) * (x.dim() - 2))
         return torch.where(inside, varied, x), y
 

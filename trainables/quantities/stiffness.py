@@ -63,13 +63,15 @@ def binned(distance: Tensor, values: Tensor, edges: Tensor) -> tuple[Tensor, Ten
     """(bins,) mean distance and mean value of the pairs in each bin; NaN for empty bins.
 
     ``edges`` (bins + 1,); the last bin includes its upper edge. Pairs with a NaN are left out.
+    Summed on the CPU, in the order of the pairs: on a GPU the order varies, and so the last bits.
     """
     known = ~(distance.isnan() | values.isnan())
-    d, v = distance[known], values[known]
-    place = (torch.bucketize(d, edges, right=True) - 1).clamp(0, len(edges) - 2)
-    zeros = torch.zeros(len(edges) - 1, dtype=torch.float64, device=d.device)
+    d, v = distance[known].cpu(), values[known].cpu()
+    place = (torch.bucketize(d, edges.cpu(), right=True) - 1).clamp(0, len(edges) - 2)
+    zeros = torch.zeros(len(edges) - 1, dtype=torch.float64)
     count = zeros.index_add(0, place, torch.ones_like(d))
-    return zeros.index_add(0, place, d) / count, zeros.index_add(0, place, v) / count
+    means = (zeros.index_add(0, place, t) / count for t in (d, v))
+    return tuple(m.to(distance.device) for m in means)
 
 
 @dataclass(frozen=True)
