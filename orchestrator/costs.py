@@ -4,16 +4,19 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.measuring import sizes_of
 from orchestrator.packing import PackPlan, group_key
 from orchestrator.planner import Plan
+from trainables import monitors
 from trainables.epochs import calendar
 from trainables.schedules import measuring_steps, total_steps
 
-ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 40}
+ROW_BYTES = {"runs": 1000, "snapshots": 220, "spectra": 48, "curves": 40}
 PART_BYTES, PROBE_BYTES, START_S = 40_000, 10_000, 8.0
 
 
@@ -50,11 +53,18 @@ def disk_bytes(plan: Plan) -> int:
     total = PROBE_BYTES * len(plan.probes)
     for pack in plan.packs:
         runs, (_, snapshots) = len(pack.members), lengths(pack)
-        monitors = pack.members[0].config["measure"]["monitors"]
-        spectra = snapshots * sum(o.get("k", 0) for _, o in monitors)
-        total += PART_BYTES + runs * (ROW_BYTES["runs"] + snapshots * ROW_BYTES["snapshots"]
-                                      + spectra * ROW_BYTES["spectra"])
+        total += PART_BYTES + runs * (
+            ROW_BYTES["runs"] + snapshots * _snapshot_bytes(pack.members[0].config, plan))
         total += 4 * plan.parameters * runs * (plan.spec.save.weights == "final")
+    return total
+
+
+def _snapshot_bytes(config: Mapping[str, Any], plan: Plan) -> int:
+    """Bytes of the rows of one snapshot of a run, as its monitors declare how many there are."""
+    sizes, total = sizes_of(config, plan.data.classes), ROW_BYTES["snapshots"]
+    for name, options in config["measure"]["monitors"]:
+        rows = monitors.find(name, plan.spec.base_dir).expected_rows(options, sizes)
+        total += rows.spectra * ROW_BYTES["spectra"] + rows.curves * ROW_BYTES["curves"]
     return total
 
 

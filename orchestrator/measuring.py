@@ -99,7 +99,7 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
     size, n = data["train_size"], measure["set_size"]
     days = calendar(size, train)
     steps = total_steps(train, days)
-    snapshot = monitors.snapshot_cost(measure["monitors"], _sizes(config, classes), base_dir)
+    snapshot = monitors.snapshot_cost(measure["monitors"], sizes_of(config, classes), base_dir)
     if config["model"].get("batch_norm"):
         snapshot += GE_FORWARD * min(size, 1024) / n
     watched = days.locate(steps)[0] if train.get("until") else 0
@@ -108,8 +108,8 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
                  training=days.examples(steps) / n)
 
 
-def _sizes(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
-    """The batch is the mean one, where its size follows a schedule."""
+def sizes_of(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
+    """The sizes of a run; the batch is the mean one, where its size follows a schedule."""
     data, train = config["data"], config["train"]
     days = calendar(data["train_size"], train)
     steps = total_steps(train, days)
@@ -120,11 +120,9 @@ def _sizes(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
 
 def _steady(config: Mapping[str, Any], base_dir: Path, classes: int) -> dict[str, Any]:
     """The config with the options by which each monitor spends what it declares."""
-    sizes = _sizes(config, classes)
-    chosen = [[name, dict(steady(options, sizes) if steady else options)]
-              for name, options in config["measure"]["monitors"]
-              for steady in [monitors.find(name, base_dir).steady]]
-    return {**config, "measure": {**config["measure"], "monitors": chosen}}
+    chosen = monitors.steadied(
+        config["measure"]["monitors"], sizes_of(config, classes), base_dir)
+    return {**config, "measure": {**config["measure"], "monitors": [list(m) for m in chosen]}}
 
 
 def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path,

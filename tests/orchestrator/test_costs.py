@@ -52,6 +52,26 @@ def test_bytes(tmp_path):
     assert costs.disk_bytes(dataclasses.replace(planned, packs=())) == 0
 
 
+@pytest.mark.parametrize(("monitors", "spectra", "curves"), [
+    ([], 0, 0),
+    (["fisher", "batch_sharpness"], 0, 0),
+    ([{"gradient_noise": {"batches": 7, "k": 3}}], 14, 0),      # two matrices of seven minibatches
+    ([{"stiffness": {"bins": 6}}], 0, 100 + 12),                # ten classes; within and between
+    ([{"step_geometry": {"multiples": [1, 2], "k": 3, "directions": 2}}], 0, 4 * 3 + 14),
+    ([{"memorization": {"sensitivity": True, "sensitivity_class": True}}], 0, 100),
+    ([{"kernel:mon": {"k": "rbf"}}], 20, 20),                   # its k is no number of eigenpairs
+])
+def test_bytes_of_spectra_and_curves(tmp_path, monitors, spectra, curves):
+    (tmp_path / "kernel.py").write_text(
+        "def mon(probe, options):\n    return {}\n\n\nmon.columns = {'a': '1'}\n"
+        "mon.spectra, mon.curves, mon.options = {'s': '1'}, {'c': '1'}, {'k': 'linear'}\n")
+    bare = costs.disk_bytes(plan(tiny(tmp_path, measure={"monitors": []})))
+    more = plan(tiny(tmp_path, measure={"monitors": monitors}))
+    snapshots = 2 * costs.lengths(more.packs[0])[1]
+    assert costs.disk_bytes(more) - bare == snapshots * (
+        spectra * costs.ROW_BYTES["spectra"] + curves * costs.ROW_BYTES["curves"])
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """An empty cache of calibrations."""

@@ -221,6 +221,24 @@ def test_under_a_budget_a_monitor_spends_what_it_declares(tmp_path, monkeypatch)
     assert dict(outside.runs[0].config["measure"]["monitors"])["spectrum"]["max_products"] == 100
 
 
+def test_a_budget_pays_for_the_eigenpairs_that_other_monitors_take(tmp_path):
+    """Ten pairs for step_geometry, one reported: 2·10 + 4·2 products, and what was planned."""
+    path = tiny(tmp_path, train={"epochs": 200, "batch_size": 10}, measure={
+        "budget": 1, "monitors": [
+            {"spectrum": {"k": 1, "tolerance": 1e-2, "lambda_min": False, "trace": False}},
+            {"step_geometry": {"k": 10, "examples": 0, "cross_section": False}}]})
+    (config, _) = (r.config for r in plan(path).runs)
+    chosen = dict(config["measure"]["monitors"])
+    assert (chosen["spectrum"]["k"], chosen["spectrum"]["max_products"]) == (1, 28)
+    outcome, tables = ran(path)
+    assert outcome.failures == {}
+    assert set(pd.read_parquet(tables / "snapshots").hessian_products) == {28.0}
+    assert set(pd.read_parquet(tables / "spectra")["index"]) == {1}
+    planned = measuring.costs(config, tmp_path, plan(path).data.classes)
+    spent = pd.read_parquet(tables / "runs").measure_ge
+    assert spent.tolist() == pytest.approx([planned.measuring] * 2, rel=1e-9)
+
+
 def declared_spectrum():
     """The declaration of the spectrum, as it is."""
     from trainables.monitors.declared import spectrum

@@ -9,9 +9,9 @@ options, columns and costs only: planning imports no torch.
 
 A user's own monitor is such a function in a module beside the spec, named ``module:function``, with
 the attributes ``columns`` (column -> unit or meaning) and, where wanted, ``spectra`` and ``curves``
-(name -> meaning), ``options`` (their defaults) and ``cost`` (gradient equivalents a snapshot, a
-number or a function of (options, sizes); 0 if not said). It returns all that it declares, and
-nothing else.
+(name -> meaning), ``options`` (their defaults), ``cost`` (gradient equivalents a snapshot, a
+number or a function of (options, sizes); 0 if not said) and ``eigenpairs`` (how many it takes, a
+number or a function of options). It returns all that it declares, and nothing else.
 """
 
 import importlib
@@ -28,6 +28,7 @@ from trainables.errors import InputError
 from trainables.options import Option, Table, did_you_mean, fill
 
 FAMILIES = tuple(sorted(p.stem for p in (Path(__file__).parent / "declared").glob("[a-z]*.py")))
+GUESSED_ROWS = 20  # of each operator and quantity whose monitor does not say how many
 COLUMN = re.compile(r"(?!time_|host_|final_|config_)[a-z][a-z0-9_]{0,62}")
 
 
@@ -40,6 +41,14 @@ class Sizes:
     measure: int
     batch: int
     classes: int = 10  # where the data's are not known
+
+
+@dataclass(frozen=True)
+class Rows:
+    """About how many rows a snapshot adds of one run, for the room that they need."""
+
+    spectra: int = 0
+    curves: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,19 @@ class Monitor:
     # options -> how many of the Hessian's eigenpairs it takes from the probe. All monitors share
     # them, so that their search is no part of ``cost``, except that of ``spectrum``.
     eigenpairs: Callable[[Mapping[str, Any]], int] = lambda options: 0  # noqa: ARG005
+    # (options, sizes) -> the rows of its spectra and curves. None: a guess (``expected_rows``).
+    rows: Callable[[Mapping[str, Any], Sizes], Rows] | None = None
 
     def resolve(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """All options, defaults filled in. InputError for what is unknown or out of range."""
         return fill(options or {}, self.options, section=f"measure.monitors.{self.name}",
                     subject=f"monitor {self.name}")
+
+    def expected_rows(self, options: Mapping[str, Any], sizes: Sizes) -> Rows:
+        """About how many rows a snapshot of a run adds to ``spectra`` and ``curves``."""
+        if self.rows is not None:
+            return self.rows(options, sizes)
+        return Rows(GUESSED_ROWS * len(self.spectra), GUESSED_ROWS * len(self.curves))
 
     def measure(self, probe: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """What it finds for the probe's runs."""
@@ -118,25 +135,32 @@ def _users(name: str, base_dir: Path) -> Monitor:
                              fix="use a-z, 0-9 and _, without the prefixes time_, host_, final_ "
                                  "and config_")
     table = {n: _alike(v) for n, v in declared("options", '{"my_option": 1}').items()}
-    return Monitor(name, name, columns, table, _users_cost(name, getattr(function, "cost", 0.0)),
-                   spectra=declared("spectra", '{"my_operator": "what it is"}'),
-                   curves=declared("curves", '{"my_curve": "what it is"}'), base_dir=base_dir)
+    spectra = declared("spectra", '{"my_operator": "what it is"}')
+    curves = declared("curves", '{"my_curve": "what it is"}')
+    cost, pairs = (getattr(function, attribute, 0) for attribute in ("cost", "eigenpairs"))
+    return Monitor(
+        name, name, columns, table,
+        _users_number(f"the cost of {name}", cost, lambda v: 0 <= v < math.inf,
+                      "gradient equivalents a snapshot, from 0"),
+        spectra=spectra, curves=curves, base_dir=base_dir,
+        eigenpairs=_users_number(f"the number of eigenpairs of {name}", pairs,
+                                 lambda v: v in range(1001), "a whole number, from 0 to 1000"))
 
 
-def _users_cost(name: str, given: Any) -> Callable[[Mapping[str, Any], Sizes], float]:
-    """The declared cost as a function, whose value is checked when it is asked for."""
-    def cost(options: Mapping[str, Any], sizes: Sizes) -> float:
+def _users_number(what: str, given: Any, accepts: Callable[[float], bool], form: str
+                  ) -> Callable[..., Any]:
+    """What a user declared, as a function whose value is checked when it is asked for."""
+    def found(*arguments: Any) -> float:
         try:
-            value = float(given(options, sizes) if callable(given) else given)
+            value = float(given(*arguments) if callable(given) else given)
         except Exception as error:
-            raise InputError(f"the cost of {name} raised {type(error).__name__}: {error}",
+            raise InputError(f"{what} raised {type(error).__name__}: {error}",
                              key="measure.monitors", fix="mend it") from error
-        if not 0 <= value < math.inf:
-            raise InputError(f"the cost of {name} is {value:g}", key="measure.monitors",
-                             fix="give gradient equivalents a snapshot, from 0")
-        return value
+        if not accepts(value):
+            raise InputError(f"{what} is {value:g}", key="measure.monitors", fix=f"give {form}")
+        return int(value) if value == int(value) else value
 
-    return cost
+    return found
 
 
 def _alike(default: Any) -> Option:
@@ -165,6 +189,30 @@ def snapshot_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
         find(name, base_dir).cost(o, sizes) for name, o in chosen)
 
 
+def eigenpairs_wanted(chosen: Iterable[tuple[str, Mapping[str, Any]]], base_dir: Path) -> int:
+    """How many of the Hessian's eigenpairs monitors take, beside those that ``spectrum`` seeks."""
+    return max((find(name, base_dir).eigenpairs(o) for name, o in chosen), default=0)
+
+
+def steadied(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
+             base_dir: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The monitors with the options by which each spends what it declares, whatever it meets.
+
+    The search of ``spectrum`` is that for as many eigenpairs as any of them takes; what it reports
+    stays as it is.
+    """
+    chosen = list(chosen)
+    k, result = eigenpairs_wanted(chosen, base_dir), []
+    for name, options in chosen:
+        steady, fixed = find(name, base_dir).steady, dict(options)
+        if steady is not None and name == "spectrum":
+            fixed = {**steady({**options, "k": max(k, options["k"])}, sizes), "k": options["k"]}
+        elif steady is not None:
+            fixed = steady(options, sizes)
+        result.append((name, fixed))
+    return result
+
+
 def eigenpairs_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Sizes,
                     base_dir: Path) -> float:
     """GE of the eigenpairs that monitors take from the probe, beside those of ``spectrum``'s cost.
@@ -173,7 +221,7 @@ def eigenpairs_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Size
     trace where it is not chosen; of as many pairs as the most demanding monitor takes.
     """
     chosen = list(chosen)
-    k = max((find(name, base_dir).eigenpairs(o) for name, o in chosen), default=0)
+    k = eigenpairs_wanted(chosen, base_dir)
     if k == 0:
         return 0.0
     spectrum, given = _declared("spectrum"), dict(chosen).get("spectrum")

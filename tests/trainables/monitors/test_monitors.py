@@ -55,6 +55,28 @@ def test_a_users_declaration(tmp_path):
         360 / 100 / 3 + 1 + 0.3)
 
 
+def test_a_user_says_how_many_eigenpairs_it_takes(tmp_path):
+    """As a number, or by its options; the search is paid for as one of ours."""
+    for n, form in enumerate(("7", "lambda options: options['count']")):
+        (tmp_path / str(n)).mkdir()
+        found = mine(tmp_path / str(n), {"columns": {"a": "1"}, "options": {"count": 7},
+                                         "eigenpairs": form})
+        chosen = [("mine:mon", found.resolve({}))]
+        assert found.eigenpairs(chosen[0][1]) == 7
+        assert snapshot_cost(chosen, SIZES, tmp_path / str(n)) == pytest.approx(
+            1 + 360 / 100 / 3 + find("spectrum", HERE).cost(
+                find("spectrum", HERE).resolve({**SEARCH, "k": 7}), SIZES))
+
+
+@pytest.mark.parametrize(("pairs", "what"), [
+    ("2.5", "is 2.5"), ("-1", "is -1"), ("float('nan')", "is nan"), ("1001", "is 1001"),
+    ("'all'", "raised ValueError"), ("lambda options: options['q']", "raised KeyError")])
+def test_eigenpairs_that_are_none(tmp_path, pairs, what):
+    found = mine(tmp_path, {"columns": {"a": "1"}, "eigenpairs": pairs})
+    with pytest.raises(InputError, match=f"the number of eigenpairs of mine:mon {what}"):
+        found.eigenpairs(found.resolve({}))
+
+
 @pytest.mark.parametrize("given", [
     {"count": 2.5}, {"count": True}, {"q": "x"}, {"word": 3}, {"flag": 1}, {"flag": None},
 ])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainables.costs import GE_GRADIENT, GE_PRODUCT
-from trainables.monitors import Monitor, Sizes
+from trainables.monitors import Monitor, Rows, Sizes
 from trainables.options import choice, number, optional, whole
 
 
@@ -69,6 +69,7 @@ MONITOR = Monitor(
         "k": whole(0, 0, 1000),
     },
     cost=ge,
+    rows=lambda options, sizes: Rows(spectra=2 * layout(options, sizes.measure)[0]),
     eigenpairs=lambda options: options["k"] if options["batches"] > 1 else 0,
     spectra={
         "gradient_covariance": "estimate of the covariance K of the examples' gradients",

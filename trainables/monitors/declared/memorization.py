@@ -1,6 +1,6 @@
 """What a run has memorised: declaration."""
 
-from trainables.monitors import Monitor
+from trainables.monitors import Monitor, Rows
 from trainables.options import choice, flag, number, whole
 
 SWEEPS = 15  # of a search that ends by itself: 7 to 21 measured on digits, by noise and epoch
@@ -49,6 +49,8 @@ MONITOR = Monitor(
         "every": whole(10, 1, 10_000),
     },
     cost=_cost,
+    rows=lambda options, sizes: Rows(
+        curves=options["sensitivity"] * options["sensitivity_class"] * sizes.classes**2),
     curves={"sensitivity_class": "the same of the part of the loss from class a: series a, over "
                                  "inputs of class x"},
 )

@@ -1,6 +1,6 @@
 """The step and the sharpest directions: declaration."""
 
-from trainables.monitors import Monitor
+from trainables.monitors import Monitor, Rows
 from trainables.options import Option, flag, whole
 
 
@@ -18,6 +18,12 @@ def _cost(options, sizes):
     whole_steps = (batches * len(multiples) + 1) * examples
     return ((batches + 2) * sizes.batch / sizes.measure
             + (lines + whole_steps + 13 * options["cross_section"]) / 3)
+
+
+def _rows(options, sizes):  # noqa: ARG001
+    lines = min(options["directions"], options["k"]) + 1 + (options["examples"] > 0)
+    points = len({*options["multiples"], 0.5, 1.0})
+    return Rows(curves=lines * points + 2 * 7 * options["cross_section"])
 
 
 MONITOR = Monitor(
@@ -48,6 +54,7 @@ MONITOR = Monitor(
         "cross_section": flag(True),
     },
     cost=_cost,
+    rows=_rows,
     eigenpairs=lambda options: options["k"],
     curves={
         "step_loss_change": "mean change of the loss against the multiple of the learning rate, "

@@ -1,6 +1,6 @@
 """Stiffness: declaration."""
 
-from trainables.monitors import Monitor
+from trainables.monitors import Monitor, Rows
 from trainables.options import choice, flag, whole
 
 
@@ -38,6 +38,7 @@ MONITOR = Monitor(
         "resamples": whole(200, 20, 10_000),
     },
     cost=_cost,
+    rows=lambda options, sizes: Rows(curves=sizes.classes**2 + 2 * options["bins"]),
     curves={
         "stiffness_class_cos": "mean cosine of the gradients by class: series a, x = class b",
         "stiffness_distance": "mean cosine against the inputs' distance 1 − cos: within, between",
