@@ -16,7 +16,7 @@ from trainables.quantities.student import t_quantile
 # constants, since they are part of the numerics. On a CPU small nets gain 3 to 9 times over one
 # batch at a time, and more than 64 at once lose again (measured at S = 8, 32 and 128).
 CPU_AT_ONCE, GPU_AT_ONCE, FOLD_BYTES = 64, 512, 3 << 30
-START_VECTORS, TOLERANCE, MAX_PRODUCTS = 1, 1e-3, 100  # of a batch's λ_max
+START_VECTORS = 1  # of a batch's λ_max
 
 
 def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -29,7 +29,8 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     batch that is the whole set is exact: gᵀHg/|g|², interval 0.
 
     ``batch_lambda_max`` is E_B[λ_max(H_B)], the quantity of that paper's first version, on the
-    first ``lambda_max_batches`` batches, each within 1e-3. ``gni`` is E_B[g_Bᵀ H g_B]/|g|² with H
+    first ``lambda_max_batches`` batches, each within ``lambda_max_tolerance`` or after
+    ``lambda_max_products`` products (a lower bound). ``gni`` is E_B[g_Bᵀ H g_B]/|g|² with H
     of the whole training set: E[g_Bᵀ H_B' g_B] of independent pairs B, B', so its numerator is
     unbiased and noisier than with H itself; g is that of the measurement set, and |g|² too
     large by tr Σ/n where that is a subset. Products in the pack's precision, the rest in float64.
@@ -47,7 +48,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     if options["gni"]:
         found["gni"] = _gni(probe, forms if exact else mixed)
     if options["lambda_max_batches"]:
-        values = _largest(probe, index[:, :options["lambda_max_batches"]])
+        values = _largest(probe, index[:, :options["lambda_max_batches"]], options)
         mean, half, count = interval(values, torch.ones_like(values, dtype=torch.bool))
         found["batch_lambda_max"] = mean
         found["batch_lambda_max_ci95"] = _half_width(
@@ -105,7 +106,7 @@ def _forms(probe: Probe, index: Tensor, *, cross: bool) -> tuple[Tensor, Tensor,
             torch.cat(mixed, 1)[:, 1:] if cross else squares[0][:, :0])
 
 
-def _largest(probe: Probe, index: Tensor) -> Tensor:
+def _largest(probe: Probe, index: Tensor, options: Mapping[str, Any]) -> Tensor:
     """(R, M) λ_max of each batch's Hessian, float64."""
     runs, total, size = index.shape
     starts = probe.normals("batch_lambda_max", total * START_VECTORS).view(
@@ -114,7 +115,8 @@ def _largest(probe: Probe, index: Tensor) -> Tensor:
     for part, start in zip(index.split(each, 1), starts.split(each, 1), strict=True):
         pairs = extreme_eigenpairs(
             folded(probe, part).product, start.flatten(0, 1), k=1, smallest=False,
-            tolerance=TOLERANCE, max_products=MAX_PRODUCTS)
+            tolerance=options["lambda_max_tolerance"],
+            max_products=options["lambda_max_products"])
         spent = pairs.products.double().cpu().view(runs, -1).sum(1)
         probe.spend(GE_PRODUCT * spent * size / probe.size)
         found.append(pairs.values[:, 0].view(runs, -1))

@@ -108,7 +108,8 @@ def _critical(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     tables; the fixed examples are nearly balanced by class, of the test set or, as the run sees
     them, of the measurement set. Biased low, as a search misses some; and of ``examples`` examples,
     so that the standard error is √(p(1 − p)/m). With the mse loss too it ascends the cross-entropy
-    of the outputs, taken as logits. Cost: 2/3 m/n GE a sweep, of at most ``iterations``.
+    of the outputs, taken as logits. Cost: 2/3 m/n GE a sweep, of at most ``iterations``, until
+    ``patience`` of them found nothing new.
     """
     pack, runs = probe.pack, len(probe.seeds)
     source = streams.generator(pack.configs[0]["data"]["seed"], "critical")
@@ -129,7 +130,7 @@ def _critical(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 
     seen = lass.critical_samples(
         outputs, x, lass.Box(options["radius"] * (high - low), low, high), noise,
-        sweeps=options["iterations"], chunk=_each(probe))
+        sweeps=options["iterations"], chunk=_each(probe), patience=options["patience"])
     probe.spend((seen.sweeps + 1).double().cpu() * 2 * GE_FORWARD * x.shape[1] / probe.size)
     probe.explain("critical_sample_ratio", ~seen.finite, "outputs are not finite")
     ratio = torch.where(seen.finite, seen.found.double().mean(1), torch.nan)

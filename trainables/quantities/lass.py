@@ -9,7 +9,7 @@ from torch import Tensor
 
 # Step and noise, in units of the box: the paper's 0.25, 0.2 and 0.3 of 255 grey levels.
 STEP, NOISE = 0.25 / 0.3, 0.2 / 0.3
-PATIENCE = 5  # sweeps without a new critical sample, then the search ends
+PATIENCE = 5  # sweeps without a new critical sample, then the search ends by default
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,16 @@ class Critical:
 
 
 def critical_samples(outputs: Callable[[Tensor], Tensor], x: Tensor, box: Box,
-                     noise: Callable[[int], Tensor], *, sweeps: int, chunk: int) -> Critical:
+                     noise: Callable[[int], Tensor], *, sweeps: int, chunk: int,
+                     patience: int = PATIENCE) -> Critical:
     """Langevin adversarial sample search (LASS) from x (R, m, …), all runs and inputs at once.
 
     k is the class predicted at x, fixed. x̃ ← x; then up to ``sweeps`` times
     x̃ ← clip(x̃ + α·sign ∇_x̃ CE(f(x̃), k) + β·ξ), α = 0.83 r, β = 0.67 r, ξ = ``noise``(sweep)
     standard normal per coordinate, clipped to |x̃ − x| ≤ r and to the data's range (which never
     pulls beyond x an x that lies outside). x is critical if any x̃ is predicted other than k; a
-    run's search ends after 5 sweeps without a new critical sample, whatever other runs do.
+    run's search ends after ``patience`` sweeps without a new critical sample, or with none left to
+    find, whatever other runs do.
     Follows the author's code (ascent of the cross-entropy at x̃), not the paper's algorithm as
     printed. ``outputs`` maps (R, b, …) to (R, b, C) logits; b ≤ ``chunk``. It finds a subset of
     the critical samples: their share is biased low. Cost: one forward and one backward to the
@@ -70,7 +72,7 @@ def critical_samples(outputs: Callable[[Tensor], Tensor], x: Tensor, box: Box,
         new = (out.argmax(-1) != predicted) & ~found & searching[:, None]
         found, taken = found | new, taken + searching
         quiet = torch.where(new.any(1), 0, quiet + 1)
-        searching = searching & (quiet < PATIENCE) & ~found.all(1)
+        searching = searching & (quiet < patience) & ~found.all(1)
         if not searching.any():
             break
     return Critical(found, taken, finite)

@@ -15,7 +15,8 @@ from trainables.probe import Probe
 from trainables.quantities.batches import draw
 
 MLP = {"name": "mlp", "width": 5, "depth": 1, "activation": "tanh"}
-OPTIONS = {"batches": 6, "batch_size": None, "gni": True, "lambda_max_batches": 4}
+OPTIONS = monitors.find("batch_sharpness", None).resolve(
+    {"batches": 6, "gni": True, "lambda_max_batches": 4})
 
 
 def found_of(configs, data, options, **more):
@@ -83,7 +84,7 @@ def test_gni_and_sharpness_are_unbiased():
     """
     data, cfg, count = blobs(), config(MLP, batch_size=4), 4000
     pack, probe, found = found_of(
-        [cfg], data, {"batches": count, "batch_size": None, "gni": True, "lambda_max_batches": 0})
+        [cfg], data, {**OPTIONS, "batches": count, "lambda_max_batches": 0})
     dense = [dense_hessian(cfg, data, torch.tensor([i]))[:2] for i in range(40)]
     each = torch.stack([g for _, g in dense])
     h, g = torch.stack([h for h, _ in dense]).mean(0), each.mean(0)
@@ -141,6 +142,21 @@ def test_a_run_does_not_depend_on_its_neighbours():
     alone = found_of([cfg], data, OPTIONS, width=2)[2]
     beside = found_of([cfg, config(MLP, seed=1, lr=9.0, precision="fp32")], data, OPTIONS)[2]
     assert all(torch.equal(alone[n][0], beside[n][0]) for n in alone)
+
+
+@pytest.mark.parametrize("given", [{}, {"lambda_max_products": 7}])
+def test_steady_spends_what_is_declared(given):
+    """In every run and at every step; a batch's search otherwise ends by its tolerance."""
+    monitor, spent = monitors.find("batch_sharpness", None), {}
+    asked = monitor.resolve({"batches": 6, "lambda_max_batches": 4, **given})
+    for kind, options in (("as given", asked), ("steady", monitor.steady(asked, None))):
+        _, probe, _ = found_of([config(MLP, seed=s, precision="fp32") for s in range(2)],
+                                  blobs(), options)
+        declared = monitor.cost(options, Sizes(40, 12, 40, 8))
+        spent[kind] = probe.ge
+        assert declared == monitor.cost(asked, Sizes(40, 12, 40, 8))
+    assert spent["steady"].tolist() == pytest.approx([declared] * 2)
+    assert given or not torch.allclose(spent["as given"], spent["steady"])
 
 
 @pytest.mark.parametrize("options", [{"gni": False}, {"gni": True}, {"batch_size": 100}])

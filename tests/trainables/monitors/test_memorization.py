@@ -149,6 +149,29 @@ def test_critical_samples_are_searched_in_units_of_the_datas_range(which, engine
             assert probe.ge[i].item() == pytest.approx(spent)
 
 
+@pytest.mark.parametrize("given", [{"iterations": 100}, {"iterations": 4}, {"iterations": 0},
+                                   {"iterations": 100, "patience": 2}])
+def test_steady_spends_what_is_declared(given):
+    """Whether a search finds something to the last or nothing at all, as far as there is one."""
+    monitor = monitors.find("memorization", None)
+    asked = options(examples=60, **given)
+    steady = monitor.steady(asked, monitors.Sizes(80, 60, 80, 8))
+    pack, state = trained([config(MLP, seed=s, precision="fp32") for s in range(2)],
+                          blobs(train=80, test=60), 30)
+    for p in state.params.values():
+        p[1] = 0.0  # looks at nothing
+    spent = {}
+    for kind, chosen in (("as given", asked), ("steady", steady)):
+        probe = Probe(pack, state, slice(0, 2))
+        measure(probe, {**chosen, "radius": 0.02})
+        spent[kind] = probe.ge
+        declared = monitor.cost(chosen, monitors.Sizes(80, 60, 80, 8))
+        assert declared == monitor.cost(asked, monitors.Sizes(80, 60, 80, 8))
+    assert spent["steady"].tolist() == pytest.approx([declared] * 2)
+    if given["iterations"] == 100:
+        assert spent["as given"][0] != spent["as given"][1]
+
+
 def test_a_larger_radius_finds_more():
     pack, state = trained([config(MLP)], blobs(train=80, test=60), 30)
     found = [measure(Probe(pack, state, slice(0, 1)), options(iterations=30, radius=r))[

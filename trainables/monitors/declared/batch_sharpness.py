@@ -1,9 +1,10 @@
 """Batch sharpness: declaration."""
 
 from trainables.monitors import Monitor
-from trainables.options import flag, optional, whole
+from trainables.options import flag, number, optional, whole
 
-LAMBDA_PRODUCTS = 25  # a typical λ_max of a batch, for planning
+LAMBDA_PRODUCTS = 25  # a typical λ_max of a batch within 1e-3, for planning
+FIXED = 1e-12  # the tolerance at which every search goes on to its most products
 
 
 def _cost(options, sizes):
@@ -12,7 +13,17 @@ def _cost(options, sizes):
     products = 1 + options["gni"]
     largest = min(count, options["lambda_max_batches"])
     return size / sizes.measure * (
-        count * (1 + 2 * products) + largest * (1 + 2 * LAMBDA_PRODUCTS))
+        count * (1 + 2 * products) + largest * (1 + 2 * _products(options)))
+
+
+def _products(options):
+    most = options["lambda_max_products"]
+    return most if options["lambda_max_tolerance"] <= FIXED else min(most, LAMBDA_PRODUCTS)
+
+
+def _steady(options, sizes):  # noqa: ARG001
+    """As many products a batch as are typical; fewer where there are fewer parameters."""
+    return {**options, "lambda_max_tolerance": FIXED, "lambda_max_products": _products(options)}
 
 
 MONITOR = Monitor(
@@ -31,6 +42,10 @@ MONITOR = Monitor(
         "batch_size": optional(whole(None)),
         "gni": flag(False),
         "lambda_max_batches": whole(0, 0, 10_000),
+        "lambda_max_tolerance": number(
+            1e-3, lambda v: FIXED <= v < 1, "a number like 1e-3, relative to lambda_max"),
+        "lambda_max_products": whole(100, 1, 10_000),
     },
     cost=_cost,
+    steady=_steady,
 )
