@@ -22,7 +22,7 @@ SLACK = 2.0
 # other values together, and what is asked of lambda_min is its sign and size beside lambda_max.
 LOOSER_BELOW = 10
 TIGHTEST_FOLLOWED = 1e-6  # first-order estimates of a following are not trusted below
-MEMORY_BYTES = 256 << 20  # of one run's vectors kept between snapshots; above it nothing is kept
+MEMORY_BYTES = 512 << 20  # of a pack's vectors kept between snapshots; above it nothing is kept
 
 
 def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
@@ -33,10 +33,10 @@ def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
     following can give, it is always sought anew. 2 GE a product.
     """
     options, k = _wanted(probe)
-    track = _recalled(probe, k)
-    followed, sound = None, torch.zeros(len(probe.seeds), dtype=torch.bool)
     may_follow = not options["lambda_min"] and options["tolerance"] >= TIGHTEST_FOLLOWED
-    if track is not None and may_follow and track.predictable.any():
+    track = _recalled(probe, k) if may_follow else None
+    followed, sound = None, torch.zeros(len(probe.seeds), dtype=torch.bool)
+    if track is not None and track.predictable.any():
         followed = follow(
             probe.curvature.product, track, tolerance=options["tolerance"], slack=SLACK)
         sound = followed.sound & track.predictable
@@ -47,13 +47,15 @@ def hessian_eigenpairs(probe: "Probe") -> Eigenpairs:
             smallest=options["lambda_min"], tolerance=options["tolerance"],
             max_products=options["max_products"], doubt=options["doubt"], slack=SLACK,
             smallest_tolerance=min(0.5, LOOSER_BELOW * options["tolerance"]))
-    drift = _observed_drift(track, pairs) if pairs is not None else followed.drift
+    drift = followed.drift if pairs is None else _observed_drift(track, pairs)
     if followed is not None:
         tried = torch.where(track.predictable, followed.products, 0)
         pairs, drift = _merged(followed, sound, tried, pairs, drift)
-    _keep(probe, pairs, drift, k)
+    age = torch.where(sound, track.followed + 1, 0.0) if track else 0.0 * drift
+    if may_follow:
+        _keep(probe, pairs, drift, age, k)
     probe.spend(GE_PRODUCT * pairs.products.double().cpu())
-    return pairs
+    return replace(pairs, followed=age)
 
 
 def start_vectors(probe: "Probe") -> int:
@@ -72,7 +74,9 @@ def _wanted(probe: "Probe") -> tuple[dict[str, Any], int]:
     chosen = dict(probe.pack.measure["monitors"])
     options = monitors.find("spectrum", probe.pack.base_dir).resolve(
         chosen.get("spectrum", {"lambda_min": False, "trace": False}))
-    return options, max([options["k"], *(o.get("k", 0) for o in chosen.values())])
+    taken = [monitors.find(n, probe.pack.base_dir).eigenpairs(o) for n, o in chosen.items()]
+    own = options["k"] if "spectrum" in chosen or not any(taken) else 1
+    return options, max([own, *taken])
 
 
 def _recalled(probe: "Probe", k: int) -> Track | None:
@@ -80,16 +84,16 @@ def _recalled(probe: "Probe", k: int) -> Track | None:
     if vectors is None or vectors.shape[1] != k + 1:
         return None
     facts = facts.cpu()
-    return Track(vectors, facts[:, : k + 1], facts[:, k + 1], facts[:, k + 2])
+    return Track(vectors, facts[:, : k + 1], *facts[:, k + 1 :].unbind(1))
 
 
-def _keep(probe: "Probe", pairs: Eigenpairs, drift: Tensor, k: int) -> None:
-    """Remembers one pair more than is wanted, where that is not too much."""
+def _keep(probe: "Probe", pairs: Eigenpairs, drift: Tensor, age: Tensor, k: int) -> None:
+    """Remembers one pair more than is wanted, where that is not too much for the whole pack."""
     vectors = pairs.basis[:, : k + 1]
-    if vectors[0].numel() * vectors.element_size() > MEMORY_BYTES:
+    if vectors[0].numel() * vectors.element_size() * probe.pack.width > MEMORY_BYTES:
         return
-    facts = torch.cat([pairs.ritz[:, : k + 1], pairs.rest[:, None],
-                       drift.to(pairs.rest)[:, None]], dim=1)
+    facts = torch.cat([pairs.ritz[:, : k + 1], *(
+        f.to(pairs.rest)[:, None] for f in (pairs.rest, drift, age))], dim=1)
     known = facts.isfinite().all(1)
     vectors, facts = torch.where(known[:, None, None], vectors, 0), torch.where(
         known[:, None], facts, 0)
@@ -104,9 +108,12 @@ def _observed_drift(track: Track | None, pairs: Eigenpairs) -> Tensor:
     """(R,) how much H changed on the last snapshot's vectors, as far as the new basis shows it."""
     if track is None:
         return torch.ones(len(pairs.rest), dtype=torch.float64)
-    parts = torch.bmm(track.vectors, pairs.basis.mT).double().cpu()
-    ritz = pairs.ritz.cpu().nan_to_num(0)
-    return relative_change((parts * ritz[:, None]) @ parts.mT, track.values)
+    changes = []
+    for r, size in enumerate(pairs.products.tolist()):  # each run's sums over its own rows alone
+        parts = (track.vectors[r] @ pairs.basis[r, :size].T).double().cpu()
+        ritz = pairs.ritz[r, :size].cpu().nan_to_num(0)
+        changes.append(relative_change(((parts * ritz) @ parts.T)[None], track.values[r, None]))
+    return torch.cat(changes)
 
 
 def _merged(followed: Followed, sound: Tensor, tried: Tensor, sought: Eigenpairs | None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from trainables import monitors
@@ -41,7 +42,8 @@ def snapshot_rows(pack: Pack, state: PackState, wanted: Tensor) -> dict[str, lis
         for name, value in probe.remembered.items():
             if name not in state.memory:
                 state.memory[name] = value.new_zeros(pack.width, *value.shape[1:])
-            state.memory[name][block] = value
+            at = torch.tensor(inside, device=value.device)  # of the others nothing was measured
+            state.memory[name][at] = value[at - block.start]
         each = (time.monotonic() - start) / len(inside)
         for r in inside:
             i, run_id = r - block.start, pack.members[r].run_id

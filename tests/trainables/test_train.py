@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
-from tests.trainables.runs import blobs, config, pack_of, plain_training
+from tests.trainables.runs import HERE, blobs, config, pack_of, plain_training
 from trainables import snapshot
+from trainables.monitors import find
 from trainables.train import Segment, train
 
 MLP = {"name": "mlp", "width": 16, "depth": 2}
@@ -162,6 +163,25 @@ def test_a_pack_mate_does_not_change_a_run():
     one = [r for r in steady(packed)["snapshots"] if r["run_id"] == "r1"]
     two = steady(solo)["snapshots"]
     assert [{**r, "run_id": ""} for r in one] == [{**r, "run_id": ""} for r in two]
+
+
+@pytest.mark.parametrize("rate", [0.025, 0.03])
+def test_a_pack_mate_that_ends_early_does_not_change_what_a_run_remembers(rate):
+    """Its end is measured with the whole block; the others are not measured there."""
+    until = {"train_accuracy": 1.0, "max_epochs": 60}
+    spectrum = find("spectrum", HERE).resolve(
+        {"k": 2, "lambda_min": False, "trace": False, "tolerance": 1e-2})
+    shared = {"until": until, "epochs": None, "monitors": [
+        ("spectrum", spectrum), ("memorization", find("memorization", HERE).resolve({"target": 0.88}))],
+        "when": {"every_epochs": 19, "final": True, "initial": True}}
+
+    def rows(mate):
+        pack = pack_of([config(MLP, lr=0.015, **shared), config(MLP, lr=mate, seed=1, **shared)],
+                       blobs())
+        ((tables, _, _),) = drive(pack, [pack.steps])
+        return [r for r in steady(tables)["snapshots"] if r["run_id"] == "r0"]
+
+    assert rows(rate) == rows(1e-9)
 
 
 def test_full_batch_descent_is_stable_below_two_over_lambda_and_not_above():

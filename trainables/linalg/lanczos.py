@@ -22,9 +22,10 @@ class Eigenpairs:
     smallest: Tensor | None  # (R,) float64, smallest algebraic eigenvalue
     smallest_bound: Tensor | None  # (R,) float64
     products: Tensor  # (R,) int64, products up to the run's own stop
-    converged: Tensor  # (R,) bool, every wanted bound is within tolerance, or the space is whole
+    converged: Tensor  # (R,) bool, stopped by its own rule, not by ``max_products``
     basis: Tensor  # (R, M, P), all Ritz vectors at the run's own stop, then zero rows
     ritz: Tensor  # (R, M) float64, Ritz values of `basis`; their sum is tr(V H Vᵀ)
+    followed: Tensor | None = None  # (R,) snapshots for which they were followed, 0 where sought
 
 
 def extreme_eigenpairs(product: Product, start: Tensor, *, k: int, smallest: bool,
@@ -45,13 +46,13 @@ def extreme_eigenpairs(product: Product, start: Tensor, *, k: int, smallest: boo
     Memory: R (m + n) P numbers. T, C and all that follows from them are float64 on the host.
 
     Bounds: θ_i ≤ λ_i, but a small residual does not say that no eigenvalue between was missed.
-    So: take out the first i - 1 Ritz vectors (what remains has a largest eigenvalue ≥ λ_i). An
-    eigenvector with eigenvalue ≥ θ_i + x that the basis has not met had, by H V = V T + Q C, at
-    most a weight w(x) in the start. A random start's weight in a fixed direction is below
-    w* = 2 (ε Γ(n/2 + 1))^(2/n) / P with probability at most ε = ``doubt``. The
-    bound is the x with w(x) = w*, plus rounding (the asymmetry that the products showed, and
-    32 eps). For Lanczos: van Dorsselaer, Hochstenbach & van der Vorst 2001. Not covered:
-    multiplicities above n, and products that are not those of one symmetric matrix.
+    By H V = V T + Q C an eigenvector of eigenvalue μ has a known weight w(μ) in the start, at
+    most. A random start's weight in a fixed direction is below w* = 2 (ε Γ(n/2 + 1))^(2/n) / P
+    with probability at most ε = ``doubt``. So λ_1 − θ_1 is at most the x beyond which w < w*. For
+    i > 1 so is λ_i − θ_i, but for eigenvalues within the allowed bound of a larger Ritz value: from
+    n start vectors n of a cluster are told apart, further ones may be **missed**. Plus rounding
+    (the asymmetry that the products showed, and 32 eps). For one vector: van Dorsselaer,
+    Hochstenbach & van der Vorst 2001. Not covered: products that are not those of one matrix.
 
     Stop, for each run by itself: every estimate |r|²/gap ≤ tolerance·|θ_1| and every bound ≤
     ``slack`` times that (for the smallest: bound ≤ ``smallest_tolerance``·max|θ|, by default the
@@ -96,7 +97,8 @@ class _Search:
             return onward
         ritz, least = Ritz.of(space, self.open, self.block), max(self.k, self.block) + 1
         ends = self._ends(ritz)
-        found = [end.hiding((allowed - end.rounding).clamp_min(0)) for end, allowed in ends]
+        found = [end.hiding((allowed - end.rounding).clamp_min(0), allowed[:, :1])
+                 for end, allowed in ends]
         weight, way = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
         done = (weight <= self.weight).all(1) & self._settled(ritz, ends[0][1])
         if self.slack > 1:
@@ -107,7 +109,8 @@ class _Search:
         closed = done | last
         if closed.any():
             self._closed.append((ritz.select(closed), [
-                end.select(closed).bounds(_two_more(allowed[closed], end), self.weight)
+                end.select(closed).bounds(
+                    _two_more(allowed[closed], end), allowed[closed, :1], self.weight, done[closed])
                 for end, allowed in ends]))
         way = way[torch.arange(len(way)), weight.nan_to_num(torch.inf).argmax(1)]
         way = way / way.norm(dim=1, keepdim=True)  # NaN where nothing could hide

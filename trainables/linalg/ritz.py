@@ -9,6 +9,7 @@ from trainables.linalg.krylov import Space, dots
 
 HALVINGS = 8  # geometric, from 1e-12: a bound is found to 11 %
 RUNG, RUNGS = 3.0, 8  # the multiples at which a weight is looked at, from the spectrum's width down
+ROUGH = 1e-2  # of the largest value: a residual above is that of a value not yet found
 GAP_FLOOR = 0.05  # of the largest value: gaps below are too small to divide by
 
 
@@ -54,32 +55,55 @@ class Ritz:
         gap = torch.maximum(self.values[:, :k] - self.values[:, k : k + 1], floor)
         return (norms[:, :k] / gap).nan_to_num(0, torch.inf)
 
-    def hiding(self, above: Tensor) -> tuple[Tensor, Tensor]:
-        """The start's weight on an unmet eigenvector of μ_i ≥ θ_i + ``above`` (A, j), at most.
+    def hiding(self, above: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """The start's weight on an unmet eigenvector of some μ ≥ θ_i + ``above`` (A, j), at most.
 
-        Also (A, j, width), its direction in the front. Let q be its part in the front, F the
-        residuals and D = diag(1 / (μ - θ)) without the first i - 1. Then its part in the basis
-        is D Fᵀ q and in the start Z D Fᵀ q: the weight is the maximum over q of
-        |Z D Fᵀ q|² / (|q|² + |D Fᵀ q|²), here with the Frobenius norm, so an upper bound, and over
-        a few μ_i up to the width of the spectrum: it does not always fall as μ grows.
+        Also (A, j, width), its direction in the front. Two ways to be unmet: an eigenvector of H,
+        with μ not within ``apart`` (A, 1) of a larger Ritz value (there it is as good as repeated);
+        or one of what is left of H without the first i - 1 Ritz vectors. Looked at are θ_i + above,
+        a few μ from there up to the width of the spectrum, and the edges of what is left out:
+        between them the weight was never seen to be larger, but that is not proved.
         """
         count, width = above.shape[1], self.values[:, :1] - self.values[:, -1:]
-        ladder = torch.stack([width.expand_as(above) / RUNG**i for i in range(RUNGS)], dim=1)
-        steps = torch.maximum(above[:, None], torch.cat([above[:, None], ladder], dim=1))
-        weights, ways = self._hiding_at(steps.flatten(1), torch.arange(count).repeat(RUNGS + 1))
-        weights = weights.view(len(weights), -1, count)
-        worst = weights.nan_to_num(torch.inf).argmax(1, keepdim=True)
-        ways = ways.view(*weights.shape, -1)
-        most = worst[..., None].expand(-1, -1, -1, ways.shape[-1])
-        return weights.gather(1, worst)[:, 0], ways.gather(1, most)[:, 0]
+        base = self.values[:, :count] + above
+        ladder = [self.values[:, :count] + width / RUNG**i for i in range(RUNGS)]
+        edges = [self.values[:, i, None] + side * apart
+                 for i in range(count - 1) for side in (1.0, -1.0)]
+        above_it = torch.stack([base, *ladder], dim=2)
+        points = torch.cat([above_it, *(e.expand_as(base)[..., None] for e in edges)], dim=2)
+        larger = torch.arange(count) < torch.arange(count)[:, None]  # (i, l): θ_l before θ_i
+        distance = (points[..., None] - self.values[:, None, None, :count]).abs()
+        close = (distance < 0.999 * apart[:, :, None, None]) & larger[:, None]
+        rungs = torch.arange(count).repeat_interleave(above_it.shape[2])
+        found = [self._hiding_at(points.flatten(1), torch.zeros(count * points.shape[2])),
+                 self._hiding_at(above_it.flatten(1), rungs)]
+        sizes = points.shape[2], above_it.shape[2]
+        weights = torch.cat([
+            w.view(len(w), count, n) for (w, _), n in zip(found, sizes, strict=True)], dim=2)
+        ways = torch.cat([
+            d.view(len(d), count, n, d.shape[2]) for (_, d), n in zip(found, sizes, strict=True)],
+            dim=2)
+        everywhere = torch.cat([points, above_it], dim=2) >= base[..., None]
+        known = torch.cat([~close.any(3), torch.ones_like(above_it, dtype=torch.bool)], dim=2)
+        weights = torch.where(everywhere & known, weights, 0.0)
+        worst = weights.nan_to_num(torch.inf).argmax(2, keepdim=True)
+        ways = ways.gather(2, worst[..., None].expand(-1, -1, -1, ways.shape[-1]))
+        return weights.gather(2, worst)[:, :, 0], ways[:, :, 0]
 
-    def _hiding_at(self, above: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """``hiding`` at exactly μ = θ_index + above, ``index`` (j,)."""
-        gap = self.values[:, index, None] - self.values[:, None] + above[:, :, None]
+    def _hiding_at(self, points: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The start's weight on an eigenvector of eigenvalue μ = ``points`` (A, j), at most.
+
+        Of H without its Ritz vectors before ``first`` (j,).
+
+        And (A, j, width), its direction in the front. Let q be its part in the front, F the
+        residuals and D = diag(1 / (μ - θ)). Then its part in the basis is D Fᵀ q and in the start
+        Z D Fᵀ q: the weight is the maximum over q of |Z D Fᵀ q|² / (|q|² + |D Fᵀ q|²), here with
+        the Frobenius norm, so an upper bound.
+        """
+        gap = points[:, :, None] - self.values[:, None]
         part = self.residuals[:, None] / gap[:, :, None]
         part = part.nan_to_num(0, torch.inf, -torch.inf)  # no residual, no gap: nothing hides
-        later = torch.arange(gap.shape[2]) >= index[:, None]
-        part = part * later[:, None]
+        part = part * (torch.arange(gap.shape[2]) >= first[:, None])[:, None]
         whole = dots(part, part) + torch.eye(part.shape[2], dtype=part.dtype)
         root = torch.linalg.cholesky_ex(whole)[0]
         seen = torch.linalg.solve_triangular(root, dots(part, self.start[:, None]), upper=False)
@@ -88,13 +112,15 @@ class Ritz:
         way = torch.linalg.solve_triangular(root.mT, seen.gather(3, most), upper=True)
         return weights.sum(2), way[..., 0]
 
-    def bounds(self, guess: Tensor, weight: float) -> Tensor:
+    def bounds(self, guess: Tensor, apart: Tensor, weight: float, done: Tensor) -> Tensor:
         """(A, j) bounds of the first j values, sought from ``guess`` (A, j) on.
 
-        ``weight`` is what the start vectors may miss.
+        ``weight`` is what the start vectors may miss; ``apart`` as in ``hiding``. Where a run
+        is not ``done`` (A,), a value with a large residual, and any after it, may stand in the
+        place of one that was not found yet: its bound reaches the value before.
         """
         def holds(above: Tensor) -> Tensor:  # NaN does not
-            return self.hiding(above)[0] <= weight
+            return self.hiding(above, apart)[0] <= weight
 
         high = guess.clamp_min(torch.finfo(guess.dtype).tiny)
         while not (enough := holds(high)).all() and high.isfinite().all():
@@ -104,4 +130,10 @@ class Ritz:
             middle = (low * high).sqrt()
             enough = holds(middle)
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-        return high + self.rounding
+        found = high + self.rounding
+        count = found.shape[1]
+        norms = self.residuals[:, :, :count].norm(dim=1)
+        rough = (norms.cummax(1).values > ROUGH * self.values[:, :1].abs()) & ~done[:, None]
+        before = self.values[:, : count - 1] + found[:, :-1] - self.values[:, 1:count]
+        found[:, 1:] = torch.where(rough[:, 1:], torch.maximum(found[:, 1:], before), found[:, 1:])
+        return found

@@ -10,6 +10,7 @@ from trainables.linalg.krylov import Product, Space
 from trainables.linalg.ritz import GAP_FLOOR, Ritz
 
 SETTLED = 0.15  # the drift above which following costs more products than a new search (measured)
+MOST_FOLLOWED = 8  # snapshots in a row: what was missed is not missed for long
 HOPE = 10  # times the tolerance, above which so few more products will not do
 MORE = 3  # products beyond k by which a run may be brought within tolerance
 
@@ -25,13 +26,15 @@ class Track:
     values: Tensor  # (R, k + 1) float64, their values
     rest: Tensor  # (R,) float64, what no further eigenvalue exceeds
     drift: Tensor  # (R,) float64, ``relative_change`` in the last interval
+    followed: Tensor  # (R,) float64, snapshots since the last search
 
     @property
     def predictable(self) -> Tensor:
         """(R,) whether another interval like the last would leave the k values the largest."""
         lowest = self.values[:, -2]
-        likely = self.rest * (1 + 1.5 * self.drift)
-        return (lowest > 0) & (likely < lowest) & (self.drift < SETTLED)
+        likely = self.rest + 1.5 * self.drift * self.rest.abs()
+        fresh = self.followed < MOST_FOLLOWED
+        return (lowest > 0) & (likely < lowest) & (self.drift < SETTLED) & fresh
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
 
     Bounds: with residuals r_i the estimate is |r_i|² / (θ_i − u), the squares summed over values
     closer to each other than their residuals, where u bounds all further eigenvalues. It is carried
-    on: u = u_before·(1 + d), d the ``relative_change`` of H within the vectors' span. **This
+    on: u = u_before + d·|u_before|, d the ``relative_change`` of H within the vectors' span. **This
     supposes that H has grown no more, relatively, where it was not looked at**; an eigenvalue that
     grew faster is missed. On top comes whatever u exceeds θ_i by. A run whose u has crept up to its
     k-th value is not sound: then search anew (``lanczos.extreme_eigenpairs``), which bounds u
@@ -67,7 +70,7 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
         first = torch.eye(1, space.width, dtype=torch.float64).repeat(runs, 1)
         space.expand(product, first)
     drift = relative_change(space.projected, track.values)
-    rest = track.rest * (1 + drift)
+    rest = track.rest + drift * track.rest.abs()
     found, way = _pairs(space, rest, kept - 1)
     products = torch.full((runs,), kept)
     for _ in range(min(MORE, dim - kept)):

@@ -15,7 +15,7 @@ from trainables.linalg.krylov import Product
 from trainables.linalg.lanczos import Eigenpairs, extreme_eigenpairs
 from trainables.linalg.scaled import adam_scale, adaptive_scale, scaled
 from trainables.linalg.trace import Moments, deflated_moments
-from trainables.monitors.declared.spectrum import GE_GAUSS_NEWTON, MONITOR
+from trainables.monitors.declared.spectrum import FIXED, GE_GAUSS_NEWTON, MONITOR
 from trainables.probe import Probe
 
 DEFAULTS = {name: option.default for name, option in MONITOR.options.items()}
@@ -61,6 +61,7 @@ def _top(pairs: Eigenpairs, options: Mapping[str, Any]) -> Found:
     found = {
         "hessian": pairs.values[:, :options["k"]], "hessian_bound": pairs.bounds[:, :options["k"]],
         "hessian_lambda_max": pairs.values[:, 0], "hessian_lambda_max_bound": pairs.bounds[:, 0],
+        "hessian_followed": pairs.followed,
     }
     if options["lambda_min"]:
         found["hessian_lambda_min"] = pairs.smallest
@@ -73,6 +74,9 @@ def _explain_top(probe: Probe, pairs: Eigenpairs, options: Mapping[str, Any]) ->
     dim, k = probe.flat.shape[1], options["k"]
     if k > dim:
         probe.explain("spectra", True, f"the model has {dim} parameters, so no k = {k} eigenvalues")
+    stopped = ~pairs.converged & (options["tolerance"] > FIXED)
+    probe.explain("spectra", stopped, f"the search was stopped at {options['max_products']} "
+                  "products; the bounds say how far it came")
     starts = start_vectors(probe)
     values = pairs.values[:, :k].cpu()
     if 1 < starts < min(values.shape[1], dim):

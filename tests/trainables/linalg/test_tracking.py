@@ -1,5 +1,7 @@
 """Following the leading eigenpairs of planted, moving matrices, in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -21,8 +23,9 @@ def track_of(h, k=3, drift=0.0):
     """What a snapshot of h would have left behind."""
     values, vectors = torch.linalg.eigh(h)
     top = vectors.flip(1)[:, : k + 1].T[None].contiguous()
+    never = torch.zeros(1, dtype=torch.float64)
     return Track(top, values.flip(0)[None, : k + 1], values.flip(0)[None, k + 1].clone(),
-                 torch.tensor([drift], dtype=torch.float64))
+                 torch.tensor([drift], dtype=torch.float64), never)
 
 
 # (why, relative change, products at most)
@@ -57,7 +60,7 @@ def test_what_creeps_up_from_below_ends_the_following():
         assert track.predictable.all()
         found = follow(of(moved(h, 0.01)[None]), track, tolerance=1e-2, slack=2.0)
         rest = found.rest
-        track = Track(track.vectors, track.values, rest, found.drift)
+        track = Track(track.vectors, track.values, rest, found.drift, track.followed)
         if not track.predictable:
             break
     else:
@@ -73,7 +76,7 @@ def test_what_rises_from_below_shows_in_the_guard():
     track = track_of(before)
     found = follow(of(after[None]), track, tolerance=1e-2, slack=2.0)
     assert found.values[0].tolist() == pytest.approx([100, 90, 80])
-    assert not Track(track.vectors, track.values, found.rest, found.drift).predictable
+    assert not replace(track, rest=found.rest, drift=found.drift).predictable
 
 
 def test_a_jump_is_not_followed():

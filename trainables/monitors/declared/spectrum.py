@@ -71,6 +71,8 @@ MONITOR = Monitor(
         "hessian_lambda_max": "largest algebraic eigenvalue of the Hessian",
         "hessian_lambda_max_bound": "how far above it the true one may lie, but for the doubt "
                                     "told in docs/quantities.md",
+        "hessian_followed": "snapshots in a row for which eigenvalues were followed; 0 where they "
+                            "were sought anew",
         "hessian_lambda_min": "smallest algebraic eigenvalue, whatever its sign",
         "hessian_lambda_min_bound": "how far below it the true one may lie, likewise",
         "hessian_trace": "trace of the Hessian",
