@@ -1,5 +1,7 @@
 """What the monitors of one snapshot share, for a block of a pack's runs: lazy, computed once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -42,6 +44,7 @@ class Probe:
         self._ahead = ahead or Ahead(pack, state)
         self._minibatches: dict[tuple, Minibatches] = {}
         self._reasons: list[tuple[str, Tensor, str]] = []
+        self._owner = ""
 
     def spend(self, ge: float | Tensor) -> None:
         """Counts gradient equivalents, the same for all runs or (R,)."""
@@ -63,11 +66,31 @@ class Probe:
 
     def recall(self, name: str) -> Tensor | None:
         """(R, …) what was remembered under that name at the snapshot before, zero where nothing."""
-        return self._memory.get(name)
+        return self._memory.get(self._owner + name)
 
     def remember(self, name: str, value: Tensor) -> None:
-        """Keeps (R, …) for the next snapshot, in the state: the same shape at every snapshot."""
-        self.remembered[name] = value.detach()
+        """Keeps (R, …) for the next snapshot, in the state: the same shape at every snapshot.
+
+        ValueError for anything else.
+        """
+        before = self._memory.get(self._owner + name)
+        shape = tuple(value.shape) if isinstance(value, Tensor) else None
+        if not shape or shape[0] != len(self.seeds):
+            what = type(value).__name__ if shape is None else f"a tensor of shape {shape}"
+            raise ValueError(f"`{name}` to remember is {what}, not ({len(self.seeds)}, …)")
+        if before is not None and before.shape != value.shape:
+            raise ValueError(f"`{name}` to remember has the shape {shape}, and had "
+                             f"{tuple(before.shape)} at the snapshot before")
+        self.remembered[self._owner + name] = value.detach().to(self.pack.device)
+
+    @contextmanager
+    def owned_by(self, monitor: str) -> Iterator[None]:
+        """While a user's monitor measures: its memories and random numbers are its own."""
+        self._owner, before = monitor and f"{monitor} ", self._owner
+        try:
+            yield
+        finally:
+            self._owner = before
 
     @property
     def size(self) -> int:
@@ -192,7 +215,8 @@ class Probe:
 
         Its tolerance and limits are the options of the monitor ``spectrum``, or their defaults.
         """
-        return hessian_eigenpairs(self)
+        with self.owned_by(""):
+            return hessian_eigenpairs(self)
 
     @cached_property
     def updates(self) -> Tensor:
@@ -209,12 +233,12 @@ class Probe:
     def signs(self, stream: str, count: int) -> Tensor:
         """(R, count, P) random signs, a function of (run seed, stream, step)."""
         return streams.rademacher(
-            self.seeds, stream, self.step, (count, self.flat.shape[1]), self.flat)
+            self.seeds, self._owner + stream, self.step, (count, self.flat.shape[1]), self.flat)
 
     def normals(self, stream: str, count: int) -> Tensor:
         """(R, count, P) standard normals, a function of (run seed, stream, step)."""
         return streams.normal(
-            self.seeds, stream, self.step, (count, self.flat.shape[1]), self.flat)
+            self.seeds, self._owner + stream, self.step, (count, self.flat.shape[1]), self.flat)
 
 
 def blocks(pack: Pack) -> list[slice]:

@@ -1,6 +1,7 @@
-"""What a user's monitor returned, held against what it declared."""
+"""What a user's monitor returned, held against what it declared; and what it left alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from trainables.errors import InputError
 
 if TYPE_CHECKING:
     from trainables.monitors import Monitor
+    from trainables.probe import Probe
 
 KINDS = ("columns", "spectra", "curves")
 
@@ -44,9 +46,7 @@ def _check_value(monitor: str, name: str, kind: str, value: Any, runs: int) -> N
             raise _wrong(f"{monitor} returned {_kind(value)} as `{name}`",
                          "return a trainables.curves.Curve, or a list of them")
         for c in curves:
-            if c.value.dim() != 2 or len(c.value) != runs:
-                raise _wrong(f"{monitor} returned a curve of shape {tuple(c.value.shape)} as "
-                             f"`{name}`", f"values are ({runs}, n): one curve a run")
+            _check_curve(f"{monitor} returned a curve", name, c, runs)
         return
     wanted = f"({runs},)" if kind == "columns" else f"({runs}, k)"
     shape = tuple(value.shape) if isinstance(value, Tensor) else None
@@ -56,6 +56,39 @@ def _check_value(monitor: str, name: str, kind: str, value: Any, runs: int) -> N
     if len(shape) != (1 if kind == "columns" else 2) or shape[0] != runs:
         raise _wrong(f"{monitor} returned a tensor of shape {shape} as `{name}`, not {wanted}",
                      "reduce over everything but the runs")
+
+
+def _check_curve(what: str, name: str, c: Curve, runs: int) -> None:
+    if not isinstance(c.value, Tensor) or c.value.is_complex():
+        raise _wrong(f"{what} whose value is {_kind(c.value)} as `{name}`",
+                     f"values are a tensor of real numbers ({runs}, n)")
+    shape = tuple(c.value.shape)
+    if len(shape) != 2 or shape[0] != runs:
+        raise _wrong(f"{what} of shape {shape} as `{name}`",
+                     f"values are ({runs}, n): one curve a run")
+    if not isinstance(c.x, Tensor) or c.x.is_complex() or tuple(c.x.shape) not in (
+            shape, shape[1:]):
+        given = f"of shape {tuple(c.x.shape)}" if isinstance(c.x, Tensor) else _kind(c.x)
+        raise _wrong(f"{what} whose x is {given} as `{name}`",
+                     f"x is a tensor {shape[1:]}, or {shape}: a place for each value")
+    if not isinstance(c.series, str):
+        raise _wrong(f"{what} whose series is {_kind(c.series)} as `{name}`", "give a text")
+
+
+@contextmanager
+def untouched(monitor: "Monitor", probe: "Probe") -> Iterator[None]:
+    """InputError where the model's parameters were written to, or replaced, in the meantime.
+
+    Seen are torch's operations in place, on the parameters or a view of them; not what goes by
+    ``.data`` or NumPy.
+    """
+    before = {n: (p, p._version) for n, p in probe.params.items()}
+    yield
+    changed = [n for n, (p, version) in before.items()
+               if p._version != version or probe.params.get(n) is not p]
+    if changed:
+        raise _wrong(f"{monitor.name} changes the model's parameters ({changed[0]})",
+                     "work on a clone")
 
 
 def _kind(value: Any) -> str:

@@ -33,6 +33,10 @@ def load(content: bytes, pack: Pack) -> PackState:
     placed = {n: _placed(tensors.get(n), t, n) for n, t in like.items()}
     memory = {n.removeprefix("memory/"): torch.clone(t).to(pack.device)
               for n, t in tensors.items() if n.startswith("memory/")}
+    for name, kept in memory.items():
+        if kept.dim() == 0 or len(kept) != pack.width:
+            raise ValueError(f"state of another pack: memory/{name} is {tuple(kept.shape)}, "
+                             f"not ({pack.width}, …)")
     params = {n: placed[f"params/{n}"] for n in template.params}
     moments = {f: like and {n: placed[f"{f}/{n}"] for n in like}
                for f in _MOMENTS for like in [getattr(template, f)]}

@@ -251,6 +251,9 @@ RETURNS = {
     "undeclared": "{'a': torch.zeros(len(probe.seeds)), 'b': torch.zeros(len(probe.seeds))}",
     "missing": "{}", "shape": "{'a': torch.zeros(len(probe.seeds), 3)}", "number": "{'a': 3.5}",
     "raises": "{'a': probe.nothing}",
+    "remembers": "probe.remember('z', torch.ones(3))",
+    "forgets": "probe.remember('z', torch.ones(2, 1 + probe.step)) or {'a': torch.zeros(2)}",
+    "writes": "[p.add_(1) for p in probe.params.values()] and {'a': torch.zeros(2)}",
 }
 
 
@@ -260,6 +263,11 @@ RETURNS = {
     ("shape", "mine:mon returned a tensor of shape (2, 3) as `a`, not (2,)"),
     ("number", "mine:mon returned a float as `a`"),
     ("raises", "mine:mon raised AttributeError: 'Probe' object has no attribute 'nothing'"),
+    ("remembers", "mine:mon raised ValueError: `z` to remember is a tensor of shape (3,), "
+                  "not (2, …)"),
+    ("forgets", "mine:mon raised ValueError: `z` to remember has the shape (2, 2), and had "
+                "(2, 1) at the snapshot before"),
+    ("writes", "mine:mon changes the model's parameters"),
 ])
 def test_a_users_fault_fails_the_pack_with_one_sentence(tmp_path, fault, said):
     (tmp_path / "mine.py").write_text(

@@ -64,3 +64,35 @@ def test_gradient_equivalents_are_counted_from_what_was_computed():
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1)
     found = spectrum.measure(probe, options)
     assert probe.ge.item() == pytest.approx(40 / 20 / 3 + 1 + 2 * found["hessian_products"].item())
+
+
+def test_what_a_users_monitor_remembers_and_draws_is_its_own():
+    """Not ours of the same name; but the eigenpairs are everybody's, whoever asks first."""
+    pack = pack_of([config(MLP, seed=s) for s in range(2)], blobs())
+    state = pack.init()
+    state.memory = {"z": torch.ones(2, 1), "mine:mon z": torch.zeros(2, 1)}
+    one, other = (Probe(pack, state, slice(0, 2)) for _ in range(2))
+    drawn = one.normals("a", 1), one.signs("a", 1)
+    with one.owned_by("mine:mon"):
+        assert one.recall("z").tolist() == [[0.0], [0.0]]
+        one.remember("z", torch.tensor([[2.0], [3.0]], requires_grad=True))
+        assert not torch.equal(one.normals("a", 1), drawn[0])
+        assert not torch.equal(one.signs("a", 1), drawn[1])
+        pairs = one.eigenpairs
+    assert one.recall("z").tolist() == [[1.0], [1.0]]
+    assert torch.equal(one.normals("a", 1), drawn[0])
+    assert torch.equal(pairs.values, other.eigenpairs.values)
+    assert one.remembered.pop("mine:mon z").tolist() == [[2.0], [3.0]]
+    assert one.remembered.keys() == other.remembered.keys()
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (3.0, "is float, not"), (torch.ones(()), r"is a tensor of shape \(\), not"),
+    (torch.ones(3, 1), r"is a tensor of shape \(3, 1\), not"),
+    (torch.ones(2, 2), r"has the shape \(2, 2\), and had \(2, 1\)")])
+def test_what_cannot_be_remembered(value, said):
+    pack = pack_of([config(MLP, seed=s) for s in range(2)], blobs())
+    state = pack.init()
+    state.memory = {"z": torch.ones(2, 1)}
+    with pytest.raises(ValueError, match=f"`z` to remember {said}"):
+        Probe(pack, state, slice(0, 2)).remember("z", value)

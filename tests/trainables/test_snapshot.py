@@ -85,6 +85,18 @@ def test_another_packs_state_is_refused(why, options):
             snapshot.load(content, reader)
 
 
+def test_memories_are_of_the_packs_runs():
+    ours = pack()
+    state = ours.init()
+    state.memory = {"mine:mon z": torch.ones(2, 3), "path_length": torch.arange(2.0)}
+    back = snapshot.load(snapshot.dump(state), ours)
+    assert all(torch.equal(back.memory[n], t) for n, t in state.memory.items())
+    for other in (torch.ones(3, 3), torch.tensor(1.0)):
+        state.memory = {"z": other}
+        with pytest.raises(ValueError, match="state of another pack: memory/z is"):
+            snapshot.load(snapshot.dump(state), ours)
+
+
 def stripped(content, **changes):
     """The same file without one tensor, or with another header."""
     tensors = load_tensors(content)

@@ -86,10 +86,11 @@ class Monitor:
     def measure(self, probe: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         """What it finds for the probe's runs."""
         if self.base_dir is not None:
-            from trainables.returned import checked
+            from trainables.returned import checked, untouched
 
-            found = userfunction.call(self.function, self.base_dir, (probe, dict(options)), {},
-                                      key="measure.monitors")
+            with probe.owned_by(self.name), untouched(self, probe):
+                found = userfunction.call(self.function, self.base_dir, (probe, dict(options)), {},
+                                          key="measure.monitors")
             return checked(self, found, runs=len(probe.seeds))
         module, _, function = self.function.partition(":")
         return getattr(importlib.import_module(module), function)(probe, options)
