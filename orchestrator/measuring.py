@@ -22,7 +22,8 @@ from trainables.schedules import budgeted_steps, measuring_steps, total_steps
 
 DECIDED = ("early", "every_epochs", "every_steps", "steps")  # of `when`: what a budget decides
 MOST_SNAPSHOTS = 10_000  # of a budget: its steps are listed in every run's config
-LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until")  # of `train`: what costs
+LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until",
+          "sampling")  # of `train`: what costs
 CLASSES = monitors.Sizes.classes  # of data whose classes are not said
 Chosen = tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -92,7 +93,8 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
     """The costs of a run whose sizes are known.
 
     Not known before a model is built, and left out: whether a model that is not one of ours has
-    BatchNorm, whose calibration costs a snapshot at most 1024/(3 n) GE for n measured examples.
+    BatchNorm, whose calibration costs a snapshot, and a look at the target, at most 1024/(3 n) GE
+    for n measured examples.
     Left out of training: what an update costs beside its minibatch's gradient (nudges, penalties).
     """
     data, train, measure = config["data"], config["train"], config["measure"]
@@ -100,11 +102,11 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
     days = calendar(size, train)
     steps = total_steps(train, days)
     snapshot = monitors.snapshot_cost(measure["monitors"], sizes_of(config, classes), base_dir)
-    if config["model"].get("batch_norm"):
-        snapshot += GE_FORWARD * min(size, 1024) / n
+    calibration = GE_FORWARD * min(size, 1024) / n if config["model"].get("batch_norm") else 0.0
     watched = days.locate(steps)[0] if train.get("until") else 0
     return Costs(snapshots=len(measuring_steps(measure["when"], days, steps)),
-                 snapshot=snapshot, watching=watched * GE_FORWARD * size / n,
+                 snapshot=snapshot + calibration,
+                 watching=watched * (GE_FORWARD * size / n + calibration),
                  training=days.examples(steps) / n)
 
 
@@ -115,7 +117,8 @@ def sizes_of(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
     steps = total_steps(train, days)
     return monitors.Sizes(
         train=data["train_size"], test=data["test_size"], measure=config["measure"]["set_size"],
-        batch=round(days.examples(steps) / steps), classes=classes)
+        batch=round(days.examples(steps) / steps), classes=classes,
+        replacement=train.get("sampling") == "with_replacement")
 
 
 def _steady(config: Mapping[str, Any], base_dir: Path, classes: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.costs import GE_FORWARD
 from trainables.measure import snapshot_rows
 from trainables.outcomes import BY_CODE, Outcome
 from trainables.pack import Pack, PackState
@@ -117,9 +116,8 @@ def _reached(pack: Pack, state: PackState) -> Tensor:
     until = pack.train.get("until")
     if not until or state.step == 0 or pack.calendar.locate(state.step)[1]:
         return torch.zeros_like(state.alive)
-    _, accuracy = _evaluate_train(pack, state)
-    spent = GE_FORWARD * pack.train_size / len(pack.measure_set)
-    state.measure_ge += spent * state.alive.cpu().double()  # times bool it were rounded to float32
+    _, accuracy, spent = _evaluate_train(pack, state)
+    state.measure_ge += spent * state.alive.cpu()
     return state.alive & (accuracy >= until["train_accuracy"])
 
 
@@ -128,7 +126,7 @@ def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
     if bool(state.alive.any()):
         # No further update would judge the last one. Evaluated anew whatever was measured, so that
         # the schedule of measuring has no say in how a run ends.
-        losses, _ = _evaluate_train(pack, state)
+        losses, _, _ = _evaluate_train(pack, state)
         judge(state, state.alive, losses, pack.train["max_loss"])
     until = pack.train.get("until")
     outcome = Outcome.NOT_REACHED if until else Outcome.FINISHED
@@ -136,11 +134,11 @@ def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
     return {"runs": [_final_row(pack, state, r) for r in range(len(pack.members))]}
 
 
-def _evaluate_train(pack: Pack, state: PackState) -> tuple[Tensor, Tensor]:
-    """(R,) mean loss and accuracy of every run over its whole training set."""
-    found = [Probe(pack, state, b).evaluate_train() for b in blocks(pack)]
-    loss, accuracy = zip(*found, strict=True)
-    return torch.cat(loss), torch.cat(accuracy)
+def _evaluate_train(pack: Pack, state: PackState) -> tuple[Tensor, Tensor, Tensor]:
+    """(R,) mean loss and accuracy of every run over its whole training set, and the GE spent."""
+    probes = [Probe(pack, state, b) for b in blocks(pack)]
+    loss, accuracy = zip(*(p.evaluate_train() for p in probes), strict=True)
+    return torch.cat(loss), torch.cat(accuracy), torch.cat([p.ge for p in probes])
 
 
 def _final_row(pack: Pack, state: PackState, r: int) -> Row:

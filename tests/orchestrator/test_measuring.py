@@ -40,6 +40,9 @@ def config(*, train=None, when=None, model=None, chosen=()):
     # after each epoch a forward pass over the training set
     ({"train": {"epochs": None, "until": {"train_accuracy": 1.0, "max_epochs": 6}}},
      2, BARE, 6 * 100 / 50 / 3, 12),
+    ({"train": {"epochs": None, "until": {"train_accuracy": 1.0, "max_epochs": 6}},
+      "model": {"name": "mlp", "batch_norm": True}},
+     2, BARE + 100 / 50 / 3, 6 * 2 * 100 / 50 / 3, 12),
     ({"when": {"steps": [3, 5], "final": False}}, 3, BARE, 0, 80),
     # S goes from 10 to 20 and back every 4 epochs, its inverse linearly: 10, 13, 20, 13, …; each
     # epoch drops its remainder
@@ -146,6 +149,9 @@ def test_a_plan_tells_of_measuring(tmp_path):
      "sweep": {"axes": {"lr": [1e-6, 1e-5]}}},           # never reached, and watched
     {"train": {"batch_size": 10, "epochs": 40},
      "model": {"name": "mlp", "width": 4, "depth": 1, "batch_norm": True}},
+    {"train": {"batch_size": 10, "until": {"train_accuracy": 1.0, "max_epochs": 60}},
+     "model": {"name": "mlp", "width": 4, "depth": 1, "batch_norm": True},
+     "sweep": {"axes": {"lr": [1e-6, 1e-5]}}},
 ])
 def test_spent_is_what_was_planned(tmp_path, changed):
     """Of every kind of run, to the last gradient: nothing varies but what monitors do."""
