@@ -34,13 +34,18 @@ COLUMN = re.compile(r"(?!time_|host_|final_|config_)[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a snapshot's cost may depend on: examples of each set and of a batch, and classes."""
+    """What a snapshot's cost may depend on: examples of each set and of a batch, and the like."""
 
     train: int
     test: int
     measure: int
     batch: int
     classes: int = 10  # where the data's are not known
+    replacement: bool = False  # whether examples may repeat within a batch
+
+    def whole(self, batch: int) -> bool:
+        """Whether a batch of that size is the whole training set, so that there is but one."""
+        return batch >= self.train and not self.replacement
 
 
 @dataclass(frozen=True)

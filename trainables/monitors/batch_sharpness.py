@@ -9,7 +9,7 @@ from torch import Tensor
 from trainables.costs import GE_PRODUCT
 from trainables.linalg.lanczos import extreme_eigenpairs
 from trainables.probe import Probe, graph_bytes
-from trainables.quantities.batches import draw, folded
+from trainables.quantities.batches import draw, folded, is_whole
 from trainables.quantities.student import t_quantile
 
 # Batches of all runs evaluated together, and the bytes that their graphs and parameters may take:
@@ -26,7 +26,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     own S (or ``batch_size``, at most N) from the whole training set with its own noise, drawn
     independently of training. Unbiased, given dropout off and BatchNorm at the calibration
     statistics (training uses each batch's own). Batches whose gradient is zero are left out. A
-    batch that is the whole set is exact: gᵀHg/|g|², interval 0.
+    batch that is the whole set is exact: gᵀHg/|g|², interval 0 (with replacement none is).
 
     ``batch_lambda_max`` is E_B[λ_max(H_B)], the quantity of that paper's first version, on the
     first ``lambda_max_batches`` batches, each within ``lambda_max_tolerance`` or after
@@ -38,7 +38,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     index = draw(probe.pack, probe.seeds, "batch_sharpness", probe.step, options["batches"],
                  options["batch_size"])
-    exact = index.shape[1] == 1 and index.shape[2] == probe.pack.train_size
+    exact = is_whole(probe.pack, index.shape[2])
     squares, forms, mixed = _forms(probe, index, cross=options["gni"] and not exact)
     used = squares != 0  # NaN is
     mean, half, count = interval(torch.where(used, forms / squares, 0.0), used)

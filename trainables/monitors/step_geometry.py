@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainables.curves import Curve
 from trainables.probe import Probe
-from trainables.quantities.batches import draw, gradients
+from trainables.quantities.batches import draw, gradients, is_whole
 from trainables.quantities.lines import changes_along, losses_at
 from trainables.schedules import lr_factor
 
@@ -48,7 +48,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
         changes, tail = _line_changes(probe, e, steps, multiples, options["nodes"])
         curves.append(Curve(x, changes.mean(1), name))
         if name == "e1":
-            exact = index.shape[2] == probe.pack.train_size and index.shape[1] == 1
+            exact = is_whole(probe.pack, index.shape[2])
             found |= _first(probe, changes, multiples, tail, exact=exact)
     if options["examples"]:
         changes = _whole_steps(probe, -rate[:, None, None] * each, multiples, options["examples"])

@@ -27,7 +27,7 @@ def draw(pack: Pack, seeds: list[int], stream: str, step: int, count: int,
     total = pack.train_size
     size = min(size or pack.calendar.batch_size(pack.calendar.locate(step)[0]), total)
     replacement = pack.train["sampling"] == "with_replacement"
-    if size == total and not replacement:
+    if is_whole(pack, size):
         return torch.arange(total, device=pack.device).expand(len(seeds), 1, total)
     drawn = {}
     for seed in set(seeds):
@@ -36,6 +36,11 @@ def draw(pack: Pack, seeds: list[int], stream: str, step: int, count: int,
             torch.randint(total, (size,), generator=source) if replacement
             else torch.randperm(total, generator=source)[:size] for _ in range(count)])
     return torch.stack([drawn[s] for s in seeds]).to(pack.device)
+
+
+def is_whole(pack: Pack, size: int) -> bool:
+    """Whether a batch of that size is the whole training set, each example once."""
+    return size == pack.train_size and pack.train["sampling"] != "with_replacement"
 
 
 def gradients(probe: "Probe", index: Tensor) -> Tensor:

@@ -77,6 +77,26 @@ def test_the_whole_set_is_exact(why, options):
     assert found["batch_sharpness_batches"].item() == 1
 
 
+@pytest.mark.parametrize("batches", [1, 5])
+def test_as_many_draws_as_examples_are_not_the_whole_set(batches):
+    """With replacement they are a bootstrap sample: an estimate with an interval, as of others."""
+    cfg = config(MLP, batch_size=40, sampling="with_replacement")
+    asked = {**OPTIONS, "batches": batches, "gni": False, "lambda_max_batches": 0}
+    pack, probe, found = found_of([cfg], blobs(), asked)
+    index = draw(pack, pack.seeds, "batch_sharpness", 0, batches)
+    dense = [dense_hessian(cfg, blobs(), i)[:2] for i in index[0]]
+    ratios = torch.stack([g @ h @ g / (g @ g) for h, g in dense])
+    assert found["batch_sharpness"].item() == pytest.approx(ratios.mean().item(), rel=1e-9)
+    assert found["batch_sharpness_batches"].item() == batches
+    if batches == 1:
+        assert "batch_sharpness_ci95: an interval needs two batches" in probe.notes(0)
+    else:
+        assert found["batch_sharpness_ci95"].item() > 0
+    declared = monitors.find("batch_sharpness", None).cost(
+        asked, Sizes(40, 12, 40, 40, replacement=True))
+    assert probe.ge.item() == pytest.approx(declared)
+
+
 def test_gni_and_sharpness_are_unbiased():
     """Means over many batches against dense values: z-scores, seeds fixed.
 

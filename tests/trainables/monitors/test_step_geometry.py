@@ -264,21 +264,26 @@ def test_in_a_pack_no_gradient_is_told_and_nan_stays_at_home():
     assert not [c for c in spoiled["curves"] if c["subject_id"] == "r1"]
 
 
-def test_one_batch_has_no_standard_error():
+@pytest.mark.parametrize("train", [
+    {}, {"batch_size": 40, "sampling": "with_replacement"}])  # N draws are not the set
+def test_one_batch_has_no_standard_error(train):
     options = options_of(k=1, batches=1, examples=0, cross_section=False)
-    _, probe, _ = probed(MLP, options)
+    _, probe, _ = probed(MLP, options, **train)
     assert step_geometry.measure(probe, options)["step_loss_change_e1_se"].isnan().all()
     assert "a standard error needs two minibatches" in probe.notes(0)
 
 
-@pytest.mark.parametrize("given", [
-    {}, {"multiples": [0.5, 1]}, {"examples": 0, "cross_section": False},
-    {"directions": 3, "nodes": 5, "batches": 2}])
-def test_declared_cost_is_the_cost(given):
+@pytest.mark.parametrize(("given", "size", "replacement"), [
+    ({}, 8, False), ({"multiples": [0.5, 1]}, 8, False),
+    ({"examples": 0, "cross_section": False}, 8, False),
+    ({"directions": 3, "nodes": 5, "batches": 2}, 8, False),
+    ({}, 40, False), ({}, 40, True)])  # one batch there is, and many
+def test_declared_cost_is_the_cost(given, size, replacement):
     options = options_of(**given)
-    _, probe, _ = probed(MLP, options, set_size=20)
+    sampling = "with_replacement" if replacement else "without_replacement"
+    _, probe, _ = probed(MLP, options, set_size=20, batch_size=size, sampling=sampling)
     step_geometry.measure(probe, options)
-    declared = FAMILY.cost(options, Sizes(40, 12, 20, 8))
+    declared = FAMILY.cost(options, Sizes(40, 12, 20, size, replacement=replacement))
     assert probe.ge.tolist() == pytest.approx([declared + 1] * 2)  # the gradient is every row's
 
 

@@ -9,7 +9,7 @@ FIXED = 1e-12  # the tolerance at which every search goes on to its most product
 
 def _cost(options, sizes):
     size = min(options["batch_size"] or sizes.batch, sizes.train)
-    count = 1 if size == sizes.train else options["batches"]
+    count = 1 if sizes.whole(size) else options["batches"]
     products = 1 + options["gni"]
     largest = min(count, options["lambda_max_batches"])
     return size / sizes.measure * (

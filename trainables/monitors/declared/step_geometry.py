@@ -10,7 +10,7 @@ def _multiples(value):
 
 
 def _cost(options, sizes):
-    batches = 1 if sizes.batch == sizes.train else options["batches"]
+    batches = 1 if sizes.whole(sizes.batch) else options["batches"]
     multiples = {*options["multiples"], 0.5, 1.0}
     reaches = 1 + any(m > 1 for m in multiples)
     lines = (min(options["directions"], options["k"]) + 1) * reaches * options["nodes"]
