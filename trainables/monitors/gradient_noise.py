@@ -64,7 +64,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Tensor]:
 def _drawn(probe: Probe, count: int, size: int) -> Minibatches:
     """Gradients of independent minibatches drawn with replacement from the measurement set."""
     places = torch.randint(probe.size, (count, size), generator=streams.generator(
-        0, "noise_scale", probe.step)).to(probe.pack.measure_set.device)
+        0, "noise_scale_batches", probe.step)).to(probe.pack.measure_set.device)
     index = probe.pack.measure_set[places]
     found = batch_gradients(probe, index)
     probe.spend(GE_GRADIENT * count * size / probe.size)
