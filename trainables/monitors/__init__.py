@@ -235,5 +235,5 @@ def eigenpairs_cost(chosen: Iterable[tuple[str, Mapping[str, Any]]], sizes: Size
               if n in ("k", "tolerance", "max_products")}
     search |= {"lambda_min": bool(given) and given["lambda_min"], "trace": False}
     known = spectrum.cost(spectrum.resolve(search), sizes) if given else 0.0
-    more = spectrum.resolve({**search, "k": max(k, search["k"])})
+    more = spectrum.resolve({**search, "k": max(k, search["k"] if given else 1)})
     return max(0.0, spectrum.cost(more, sizes) - known)
