@@ -15,15 +15,16 @@ from typing import Any
 from orchestrator.columns import monitor_columns
 from orchestrator.errors import each
 from trainables import monitors
-from trainables.costs import GE_FORWARD
+from trainables.costs import GE_FORWARD, GE_PRODUCT
 from trainables.epochs import calendar
 from trainables.errors import InputError
+from trainables.monitors.declared.spectrum import products
 from trainables.schedules import budgeted_steps, measuring_steps, total_steps
 
 DECIDED = ("early", "every_epochs", "every_steps", "steps")  # of `when`: what a budget decides
 MOST_SNAPSHOTS = 10_000  # of a budget: its steps are listed in every run's config
-LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until",
-          "sampling")  # of `train`: what costs
+LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until", "sampling", "optimizer",
+          "fisher_penalty", "fisher_every")  # of `train`: what costs
 CLASSES = monitors.Sizes.classes  # of data whose classes are not said
 Chosen = tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -95,7 +96,6 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
     Not known before a model is built, and left out: whether a model that is not one of ours has
     BatchNorm, whose calibration costs a snapshot, and a look at the target, at most 1024/(3 n) GE
     for n measured examples.
-    Left out of training: what an update costs beside its minibatch's gradient (nudges, penalties).
     """
     data, train, measure = config["data"], config["train"], config["measure"]
     size, n = data["train_size"], measure["set_size"]
@@ -107,7 +107,23 @@ def costs(config: Mapping[str, Any], base_dir: Path, classes: int = CLASSES) -> 
     return Costs(snapshots=len(measuring_steps(measure["when"], days, steps)),
                  snapshot=snapshot + calibration,
                  watching=watched * (GE_FORWARD * size / n + calibration),
-                 training=days.examples(steps) / n)
+                 training=days.examples(steps) / n + _beside_gradients(train, days, steps, n))
+
+
+def _beside_gradients(train: Mapping[str, Any], days: Any, steps: int, n: int) -> float:
+    """GE of what updates cost beside their minibatches' gradients: nudges, Fisher penalty.
+
+    The products of a nudge's search vary; typical is what a search of that k and tolerance takes.
+    """
+    spent, optimizer = 0.0, train.get("optimizer") or {"name": "sgd"}
+    if optimizer["name"] == "nudged_sgd":
+        search = {"k": optimizer["k"], "tolerance": optimizer["tolerance"], "lambda_min": False,
+                  "max_products": 200}
+        refreshes = days.locate(max(0, steps - 1))[0] // optimizer["every_epochs"] + 1
+        spent += refreshes * (1 + GE_PRODUCT * products(search))
+    if train.get("fisher_penalty"):
+        spent += 3 * days.examples(steps) / n / train["fisher_every"]
+    return spent
 
 
 def sizes_of(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
@@ -192,7 +208,8 @@ def _too_small(budget: float, least: float, cost: Costs, when: Mapping[str, Any]
         f"a budget of {budget:g} does not afford {what}: one costs {cost.snapshot:.4g} GE{watched},"
         f" training {cost.training:.4g}",
         key="measure.budget",
-        fix=f"give at least {_up(least):g}, or ask the monitors for less (see their options)")
+        fix=f"give at least {_up(least):g}, train longer, lower measure.set_size, or ask the "
+            "monitors for less")
 
 
 def _up(value: float) -> float:

@@ -21,7 +21,7 @@ def check_sweep(spec: Spec, given: Mapping[str, Any], wrong: Collection[str]) ->
     """
     checks = _Checks(spec, given, wrong)
     for check in (checks.values, checks.names, checks.expressions, checks.zips, checks.points,
-                  checks.assigned, checks.lengths):
+                  checks.assigned, checks.lengths, checks.monitors):
         check()
     return [spec.problem(e.what, e.key, e.fix) for e in checks.told]
 
@@ -196,6 +196,15 @@ class _Checks:
             found = " and ".join(both) or "none"
             self._tell(f"a run needs one of epochs, steps and until; found {found}", "train",
                        "write for instance `epochs: 40`")
+
+    def monitors(self) -> None:
+        """What a monitor asks for exists in some run."""
+        measure, optimizer = self._spec.measure, (self._spec.train or {}).get("optimizer")
+        asked = dict(measure.monitors).get("spectrum", {}) if measure else {}
+        given = (optimizer and optimizer["name"] == "adam") or "train.optimizer" in self._swept()
+        if asked.get("preconditioned") and not given:
+            self._tell("spectrum: preconditioned asks for Adam's preconditioner, and no run has "
+                       "one", "measure.monitors", "train with optimizer: adam, or leave it out")
 
     def _swept(self) -> set[str | None]:
         names: Iterable[str] = (*self._assigned, *(

@@ -55,7 +55,7 @@ def _check_value(monitor: str, name: str, kind: str, value: Any, runs: int) -> N
                      f"return a tensor of real numbers {wanted}: one row a run")
     if len(shape) != (1 if kind == "columns" else 2) or shape[0] != runs:
         raise _wrong(f"{monitor} returned a tensor of shape {shape} as `{name}`, not {wanted}",
-                     "reduce over everything but the runs")
+                     "keep the dimension of the runs, in front, and reduce over the others")
 
 
 def _check_curve(what: str, name: str, c: Curve, runs: int) -> None:

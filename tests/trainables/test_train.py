@@ -171,8 +171,9 @@ def test_a_pack_mate_that_ends_early_does_not_change_what_a_run_remembers(rate):
     until = {"train_accuracy": 1.0, "max_epochs": 60}
     spectrum = find("spectrum", HERE).resolve(
         {"k": 2, "lambda_min": False, "trace": False, "tolerance": 1e-2})
+    memorization = find("memorization", HERE).resolve({"target": 0.88})
     shared = {"until": until, "epochs": None, "monitors": [
-        ("spectrum", spectrum), ("memorization", find("memorization", HERE).resolve({"target": 0.88}))],
+        ("spectrum", spectrum), ("memorization", memorization)],
         "when": {"every_epochs": 19, "final": True, "initial": True}}
 
     def rows(mate):
