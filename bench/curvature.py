@@ -42,6 +42,7 @@ from bench import curvature_bounds as bounds
 from bench import curvature_nets as nets
 from bench import curvature_packs as packs
 from bench import curvature_solvers as solvers
+from orchestrator.packrun import settle
 
 GOAL = 0.01
 PEERS = ("pyhessian", "curvlinops", "  best ncv")
@@ -53,7 +54,7 @@ GRADIENTS = 3  # timed between two solvers
 def main() -> None:
     """Runs the sections and prints them."""
     asked = _arguments()
-    torch.set_num_threads(1)
+    settle()  # as a worker does
     result: dict[str, Any] = {"machine": machine(), "quick": asked.quick, "goal": GOAL}
     print(told(result["machine"]))
     for section in asked.only:
