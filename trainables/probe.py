@@ -24,6 +24,7 @@ Tensors = dict[str, Tensor]
 # 1,500 examples: equal cost a run from 4 runs on), and whole blocks of ended runs are skipped.
 GRAPH_BYTES, EVALUATION_BYTES = 3 << 30, 256 << 20
 CPU_BLOCK, GPU_BLOCK = 8, 64
+BASIS_VECTORS = 64  # of each run, that monitors are expected to hold at once
 
 
 class Probe:
@@ -242,11 +243,13 @@ class Probe:
 
 
 def blocks(pack: Pack) -> list[slice]:
-    """The blocks in which a pack is measured: as many runs at once as their graphs fit."""
+    """The blocks in which a pack is measured: as many runs as their graphs and vectors fit."""
     if pack.engine.name == "loop":
         each = 1
     else:
-        fit = GRAPH_BYTES // (3 * graph_bytes(pack) * len(pack.measure_set))
+        graphs = 3 * graph_bytes(pack) * len(pack.measure_set)
+        vectors = BASIS_VECTORS * pack.parameters * torch.finfo(pack.dtype).bits // 8
+        fit = GRAPH_BYTES // (graphs + vectors)
         most = CPU_BLOCK if pack.device.type == "cpu" else GPU_BLOCK
         each = 1 << max(0, min(int(fit), most, pack.width).bit_length() - 1)
     return [slice(a, min(a + each, pack.width)) for a in range(0, pack.width, each)]
