@@ -120,7 +120,6 @@ def _merged(followed: Followed, sound: Tensor, tried: Tensor, sought: Eigenpairs
             drift: Tensor) -> tuple[Eigenpairs, Tensor]:
     """The followed pairs of the runs ``sound``, the sought ones of the others."""
     device, k = followed.basis.device, followed.values.shape[1]
-    nothing = torch.zeros(len(sound), dtype=torch.int64)
     mine = Eigenpairs(
         followed.values.to(device), followed.basis[:, :k], followed.bounds.to(device),
         followed.rest.to(device), None, None, tried.to(device), sound.to(device), followed.basis,
@@ -137,5 +136,5 @@ def _merged(followed: Followed, sound: Tensor, tried: Tensor, sought: Eigenpairs
         return None if a is None else torch.where(where.view(-1, *(1,) * (a.dim() - 1)), a, b)
 
     both = Eigenpairs(*(pick(getattr(mine, n), getattr(sought, n)) for n in vars(mine)))
-    spent = tried.to(device) + torch.where(sound, nothing, sought.products.cpu()).to(device)
+    spent = tried.to(device) + torch.where(sound, 0, sought.products.cpu()).to(device)
     return replace(both, products=spent), torch.where(sound, followed.drift, drift)

@@ -26,7 +26,7 @@ class Minibatches:
 
 
 def minibatch_gradients(probe: "Probe", count: int, size: int) -> Minibatches:
-    """One pass over the measurement set in a fixed random order (of the data's seed)."""
+    """One pass over the measurement set in one random order, the same wherever it is taken."""
     source = torch.Generator().manual_seed(0)
     order = torch.randperm(probe.size, generator=source).to(probe.pack.measure_set.device)
     order = probe.pack.measure_set[order]
@@ -58,17 +58,17 @@ def batch_gradients(probe: "Probe", indices: Tensor) -> Tensor:
 
 def _copied(probe: "Probe", indices: Tensor) -> Tensor:
     pack, runs, (count, size) = probe.pack, len(probe.seeds), indices.shape
-    leaves = {n: p.requires_grad_() for n, p in _repeat(probe.params, count).items()}
+    leaves = {n: p.requires_grad_() for n, p in repeated(probe.params, count).items()}
     x, y, shared = pack.examples(indices.flatten(), probe.runs)
     x = x.expand(runs, *x.shape) if shared else x
     x, y = x.reshape(runs * count, size, *x.shape[2:]), y.reshape(runs * count, size)
     out = pack.engine.outputs(
-        pack.evaluator, leaves, _repeat(probe.buffers, count), x, shared=False)
+        pack.evaluator, leaves, repeated(probe.buffers, count), x, shared=False)
     losses = per_example(pack.train["loss"], out, y).mean(1)
     grads = torch.autograd.grad(losses.sum(), list(leaves.values()), materialize_grads=True)
     return flatten(dict(zip(leaves, grads, strict=True))).view(runs, count, -1)
 
 
-def _repeat(tensors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+def repeated(tensors: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     """name -> (R, …) to (R · count, …), each row ``count`` times."""
     return {n: t.detach().repeat_interleave(count, dim=0) for n, t in tensors.items()}

@@ -155,9 +155,7 @@ class Probe:
     def curvature(self) -> Curvature:
         """Gradient and Hessian products on the measurement set; 1 GE, then 2 GE a product."""
         def loss_sums(params: Tensors, chunk: Tensor) -> Tensor:
-            x, y, shared = self.pack.examples(chunk, self.runs)
-            out = self._outputs(params, x, shared=shared)
-            return per_example(self.pack.train["loss"], out, y).sum(1)
+            return self.losses_of(params, chunk).sum(1)
 
         each = max(1, GRAPH_BYTES // (3 * graph_bytes(self.pack) * len(self.seeds)))
         self.spend(GE_GRADIENT)

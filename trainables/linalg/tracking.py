@@ -12,7 +12,7 @@ from trainables.linalg.ritz import GAP_FLOOR, Ritz
 SETTLED = 0.15  # the drift above which following costs more products than a new search (measured)
 MOST_FOLLOWED = 8  # snapshots in a row: what was missed is not missed for long
 HOPE = 10  # times the tolerance, above which so few more products will not do
-MORE = 3  # products beyond k by which a run may be brought within tolerance
+MORE = 3  # products beyond those of the kept vectors, to bring a run within tolerance
 
 
 @dataclass(frozen=True)

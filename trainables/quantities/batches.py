@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.costs import GE_GRADIENT
+from trainables.gradients import repeated
 from trainables.linalg.products import Curvature
 from trainables.losses import per_example
 from trainables.pack import Pack
@@ -60,8 +61,7 @@ def folded(probe: "Probe", index: Tensor) -> Curvature:
     pack = probe.pack
     x, y = pack.batch(index.flatten(1), probe.runs)
     x, y = x.reshape(runs * m, size, *x.shape[2:]), y.reshape(runs * m, size)
-    params = {n: p.repeat_interleave(m, dim=0) for n, p in probe.params.items()}
-    buffers = {n: b.repeat_interleave(m, dim=0) for n, b in probe.buffers.items()}
+    params, buffers = repeated(probe.params, m), repeated(probe.buffers, m)
 
     def loss_sums(leaves: dict[str, Tensor], chunk: Tensor) -> Tensor:  # noqa: ARG001
         out = pack.engine.outputs(pack.evaluator, leaves, buffers, x, shared=False)
