@@ -1,10 +1,12 @@
 """How the runs of a pack are evaluated together. One interface, several ways, equal to rounding.
 
 A model is a function (params, buffers, x) -> outputs of one run. An engine evaluates it, or the
-gradient of its mean loss, for all runs at once. Which engine suits which shape: ``choose``.
+gradient of its mean loss, for all runs at once. A ``compiled`` engine does the same, and has the
+whole step of training fused into one graph (``stepper``). Which suits which shape: ``choose``.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,6 +22,8 @@ class Engine(Protocol):
     """Evaluates R runs: params and buffers carry the run dimension in front."""
 
     name: str
+    packed: bool    # whether all runs are evaluated at once, or one after the other
+    compiled: bool  # whether a step of training is one compiled graph
 
     def outputs(self, module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor,
                 *, shared: bool) -> Tensor:
@@ -36,10 +40,13 @@ class Engine(Protocol):
         """
 
 
+@dataclass(frozen=True)
 class VmapEngine:
     """torch.func.vmap over the runs: one kernel call serves the whole pack."""
 
-    name = "vmap"
+    name: str = "vmap"
+    packed: bool = True
+    compiled: bool = False
 
     def outputs(self, module, params, buffers, x, *, shared):
         def one(p, b, x):
@@ -57,10 +64,13 @@ class VmapEngine:
         return losses.detach(), dict(zip(leaves, grads, strict=True))
 
 
+@dataclass(frozen=True)
 class LoopEngine:
     """One run after another: for what cannot be vectorised, and where packing does not pay."""
 
-    name = "loop"
+    name: str = "loop"
+    packed: bool = False
+    compiled: bool = False
 
     def outputs(self, module, params, buffers, x, *, shared):
         runs = next(iter(params.values())).shape[0]
@@ -72,22 +82,40 @@ class LoopEngine:
     def gradients(self, module, params, buffers, x, y, loss, alive):
         grads = {n: torch.zeros_like(p) for n, p in params.items()}
         losses = torch.zeros(len(alive), dtype=x.dtype, device=x.device)
-        for r in alive.nonzero().flatten().tolist():
-            leaves = {n: p[r].detach().requires_grad_() for n, p in params.items()}
-            value = per_example(
-                loss, functional_call(module, (leaves, _row(buffers, r)), (x[r],)), y[r]).mean()
-            for n, g in zip(leaves, torch.autograd.grad(
-                    value, list(leaves.values()), materialize_grads=True), strict=True):
+        on_cpu = alive.device.type == "cpu"  # elsewhere, to ask would wait for the device
+        for r in alive.nonzero().flatten().tolist() if on_cpu else range(len(alive)):
+            losses[r], found = _gradient(module, _row(params, r), _row(buffers, r), x[r], y[r], loss)
+            for n, g in found.items():
                 grads[n][r] = g
-            losses[r] = value.detach()
         return losses, grads
+
+
+@dataclass(frozen=True)
+class SingleEngine(LoopEngine):
+    """A loop over a pack of one, without asking whether it is alive: what is compiled of a loop."""
+
+    def gradients(self, module, params, buffers, x, y, loss, alive):  # noqa: ARG002
+        value, found = _gradient(module, _row(params, 0), _row(buffers, 0), x[0], y[0], loss)
+        return value[None], {n: g[None] for n, g in found.items()}
+
+
+def _gradient(module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor,
+              loss: str) -> tuple[Tensor, Tensors]:
+    """The mean loss of one run's batch, and its gradient."""
+    leaves = {n: p.detach().requires_grad_() for n, p in params.items()}
+    value = per_example(loss, functional_call(module, (leaves, buffers), (x,)), y).mean()
+    grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+    return value.detach(), dict(zip(leaves, grads, strict=True))
 
 
 def _row(tensors: Tensors, r: int) -> Tensors:
     return {n: t[r] for n, t in tensors.items()}
 
 
-ENGINES: Mapping[str, Engine] = {"vmap": VmapEngine(), "loop": LoopEngine()}
+SINGLE: Engine = SingleEngine()
+ENGINES: Mapping[str, Engine] = {e.name: e for e in (
+    VmapEngine(), LoopEngine(),
+    VmapEngine("vmap-compiled", compiled=True), LoopEngine("loop-compiled", compiled=True))}
 
 
 def choose(module: nn.Module, *, batch_size: int, device: torch.device) -> tuple[str, int]:

@@ -48,7 +48,7 @@ def batch_gradients(probe: "Probe", indices: Tensor) -> Tensor:
     """
     from trainables.probe import GRAPH_BYTES, graph_bytes
 
-    if probe.pack.engine.name == "loop":
+    if not probe.pack.engine.packed:
         return torch.stack([probe.gradient_of(probe.params, i) for i in indices], dim=1)
     graph = graph_bytes(probe.pack) * len(probe.seeds) * indices.shape[1]
     copy = probe.flat.numel() * probe.flat.element_size()

@@ -242,7 +242,7 @@ class Probe:
 
 def blocks(pack: Pack) -> list[slice]:
     """The blocks in which a pack is measured: as many runs as their graphs and vectors fit."""
-    if pack.engine.name == "loop":
+    if not pack.engine.packed:
         each = 1
     else:
         graphs = 3 * graph_bytes(pack) * len(pack.measure_set)

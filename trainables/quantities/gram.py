@@ -68,7 +68,7 @@ def _gradients(probe: "Probe", params: Tensors, buffers: Tensors, group: list[st
         return per_example(pack.train["loss"], out, y[None]).sum()
 
     some = {n: params[n].detach() for n in group}
-    if pack.engine.name == "loop":  # the model may be one that cannot be vectorised
+    if not pack.engine.packed:  # the model may be one that cannot be vectorised
         found = [_gradient(one, some, a, b) for a, b in zip(x, labels, strict=True)]
         return {n: torch.stack([g[n] for g in found]) for n in group}
     each = vmap(grad(one), in_dims=(None, 0, 0))

@@ -79,7 +79,7 @@ def pullback_norms(probe: "Probe", index: Tensor, drawn: Tensor, residuals: Resi
     """
     pack, found = probe.pack, []
     x, _, shared = pack.examples(index, probe.runs)
-    one = _looped if pack.engine.name == "loop" else _vectorised
+    one = _vectorised if pack.engine.packed else _looped
     for r in range(len(probe.seeds)):
         params = {n: p[r] for n, p in probe.params.items()}
         buffers = {n: b[r] for n, b in probe.buffers.items()}
