@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import TypeAlias
 
 import jinja2
@@ -52,6 +53,13 @@ class Summary:
     lines: tuple[str, ...]
     path: str
     laws: tuple[dict[str, object], ...]
+
+
+def prepare() -> None:
+    """Imports what ``write`` imports at its first call: a second of work, to be done in advance."""
+    for module in ("figure", "backends.backend_pdf", "backends.backend_svg"):
+        import_module(f"matplotlib.{module}")
+    import_module("scipy.special")
 
 
 def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:

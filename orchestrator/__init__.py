@@ -5,13 +5,17 @@ __version__ = "0.1.0"
 
 def plan(source, *, overrides=(), storage=None, yes=False):
     """The plan of a spec (a file's path or a preset's name). UserError for bad input."""
-    import json
-
     from orchestrator.planner import make_plan
     from orchestrator.spec import load_spec
 
-    extra = [f"storage={json.dumps(str(storage))}"] if storage is not None else []
-    return make_plan(load_spec(str(source), [*overrides, *extra]), yes=yes)
+    return make_plan(load_spec(str(source), with_storage(overrides, storage)), yes=yes)
+
+
+def with_storage(overrides, storage):
+    """The overrides of a spec, with one more for its storage unless that is None."""
+    import json
+
+    return [*overrides, *([f"storage={json.dumps(str(storage))}"] if storage is not None else [])]
 
 
 def run(source, *, overrides=(), storage=None, inline=False, address=None, yes=False):
@@ -20,10 +24,10 @@ def run(source, *, overrides=(), storage=None, inline=False, address=None, yes=F
     The same call again goes on where an earlier one stopped. ``inline`` trains in this process
     instead of on Ray; ``address`` names a running Ray cluster.
     """
-    from orchestrator.session import run_sweep
+    from orchestrator import session
 
-    planned = plan(source, overrides=overrides, storage=storage, yes=yes)
-    return run_sweep(planned, inline=inline, address=address).folder
+    return session.run(str(source), overrides=with_storage(overrides, storage), yes=yes,
+                       inline=inline, address=address).folder
 
 
 def probe(source, *, overrides=(), storage=None, inline=False, address=None):

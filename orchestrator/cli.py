@@ -107,8 +107,8 @@ def run(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, a
     from orchestrator import session, tell
 
     _stop_on_terminate()
-    planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
-    ended = session.run_sweep(planned, inline=inline, address=address)
+    ended = session.run(spec, overrides=orchestrator.with_storage(overrides, storage), yes=yes,
+                        inline=inline, address=address)
     click.echo(tell.ended_json(ended) if as_json else tell.ended_text(ended))
     return FAILED if ended.failures or ended.probe_failures else DONE
 

@@ -12,6 +12,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
 from orchestrator.planner import NUMERICS
 from orchestrator.store import LocalStore
+from orchestrator.timeline import phase
 
 FORMAT = 1
 
@@ -33,19 +34,23 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     Whatever restarts it, it goes on from the newest commit: one mechanism for every fault.
     """
-    import torch
+    with phase("import"):
+        import torch
 
-    from trainables import snapshot
-    from trainables.measure import final_weights
-    from trainables.train import Segment, train
+        from trainables import snapshot
+        from trainables.measure import final_weights
+        from trainables.train import Segment, train
 
     settle()
     ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
     device = torch.device(device_for(order["device"]))
-    pack = _pack(order, device)
-    fixed = ledger.fixed(wanted["pack_id"]) or ledger.begin(
-        {**wanted, "borders": _borders(pack), "device_kind": device_kind(device)})
-    state, commit = pack.init(), ledger.newest(fixed["pack_id"])
+    with phase("build"):
+        pack = _pack(order, device)
+    with phase("begin"):
+        fixed = ledger.fixed(wanted["pack_id"]) or ledger.begin(
+            {**wanted, "borders": _borders(pack), "device_kind": device_kind(device)})
+    with phase("restore"):
+        state, commit = pack.init(), ledger.newest(fixed["pack_id"])
     if commit is not None:
         ledger.publish(fixed["pack_id"], commit)
         _check_device(fixed["device_kind"], device_kind(device))
@@ -61,8 +66,9 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     ledger.store.create(
                         f"weights/{run_id}.safetensors", snapshot.dump_weights(weights))
             facts = {"segment": event.index, "step": state.step, "last": event.last}
-            rows = {**event.rows, "runs": _with_config(pack, event.rows["runs"], shared)}
-            ledger.commit(fixed["pack_id"], facts, snapshot.dump(state), rows)
+            with phase("commit"):
+                rows = {**event.rows, "runs": _with_config(pack, event.rows["runs"], shared)}
+                ledger.commit(fixed["pack_id"], facts, snapshot.dump(state), rows)
     yield vars(_ended(pack, state))
 
 

@@ -1,9 +1,11 @@
 """One sweep from its plan to its report: open the folder, run what is missing, analyse."""
 
 import json
+import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +13,19 @@ from typing import Any, TextIO
 
 from analysis.schema import sweep_schema
 from orchestrator import costs, preflight
+from orchestrator.cluster import Cluster
 from orchestrator.columns import config_types, monitor_columns
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import run_pack
-from orchestrator.planner import Plan, check_unchanged, resolved_tree
+from orchestrator.planner import Plan, check_unchanged, folder_of, make_plan, resolved_tree
 from orchestrator.probeplan import weight_problems
 from orchestrator.proberun import run_probe
+from orchestrator.spec import Spec, load_spec
 from orchestrator.stages import Stage, Stages
 from orchestrator.store import LocalStore
 from orchestrator.tell import headline
+from orchestrator.timeline import phase
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,18 @@ class Outcome:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
+def run(source: str, *, overrides: Sequence[str] = (), yes: bool = False, inline: bool = False,
+        address: str | None = None, out: TextIO | None = None) -> Outcome:
+    """From a spec to its report. Ray starts while the plan is made, where that is sure to train."""
+    spec = load_spec(source, overrides)
+    with closing(Cluster(address)) as cluster:
+        if not inline and _is_fresh(spec):
+            cluster.start()
+        with phase("plan"):
+            plan = make_plan(spec, yes=yes)
+        return _run(plan, cluster, inline=inline, out=out)
+
+
 def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
               out: TextIO | None = None, probes_only: bool = False) -> Outcome:
     """Runs what is missing of the plan, then writes the report. UserError before anything starts.
@@ -48,18 +65,35 @@ def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
 
     Ctrl-C raises KeyboardInterrupt after the workers have stopped: nothing committed is lost.
     """
+    with closing(Cluster(address)) as cluster:
+        return _run(plan, cluster, inline=inline, out=out, probes_only=probes_only)
+
+
+def _is_fresh(spec: Spec) -> bool:
+    """Whether the spec's sweep will hardly be refused, and has no run that could have ended."""
+    folder = folder_of(spec)
+    return not (folder.exists() or spec.compute.cpus > (os.cpu_count() or 1)
+                or preflight.storage_problems(folder))
+
+
+def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
+         probes_only: bool = False) -> Outcome:
     out, start = out or sys.stderr, time.monotonic()
-    check(plan, on_cluster=address is not None)
+    with phase("check"):
+        check(plan, on_cluster=cluster.address is not None)
     if probes_only and read_resolved(plan.folder) is None:
         raise UserError(plan.spec.problem(f"{plan.folder} holds no sweep", "name",
                                           "run it first: sgdscope run"))
     out.write(f"{headline(plan)}\n")
-    folder = open_folder(plan)
+    with phase("open folder"):
+        folder = open_folder(plan)
     stages = Stages(plan, folder, out)
     with closing(stages.probes() if probes_only else stages.all()) as wanted:
-        _work_off(wanted, plan, inline=inline, address=address)
+        _work_off(wanted, plan, cluster, inline=inline)
+    cluster.release()
     out.write("analysing …\n")
-    summary = analyze(folder)
+    with phase("analysis"):
+        summary = analyze(folder)
     return Outcome(folder, stages.failures, summary, time.monotonic() - start, _spent(plan),
                    stages.probe_failures, stages.skipped)
 
@@ -134,7 +168,7 @@ def analyze(folder: Path) -> Any:
                                  "spec": spec.decode("utf-8-sig")})
 
 
-def _work_off(stages: Iterable[Stage], plan: Plan, *, inline: bool, address: str | None) -> None:
+def _work_off(stages: Iterable[Stage], plan: Plan, cluster: Cluster, *, inline: bool) -> None:
     if inline:
         for stage in stages:
             _run_inline(stage)
@@ -143,7 +177,14 @@ def _work_off(stages: Iterable[Stage], plan: Plan, *, inline: bool, address: str
 
         compute = plan.spec.compute
         gpus = 0 if compute.device == "cpu" else compute.gpus
-        run_on_ray(stages, cpus=compute.cpus, gpus=gpus, address=address)
+        run_on_ray(stages, cluster, cpus=compute.cpus, gpus=gpus, idle=_prepare_analysis)
+
+
+def _prepare_analysis() -> None:
+    """Imports what the analysis needs, on a core that a worker has left."""
+    from analysis.report import prepare
+
+    threading.Thread(target=prepare, name="prepare").start()
 
 
 def _run_inline(stage: Stage) -> None:

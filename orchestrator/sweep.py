@@ -4,38 +4,29 @@ Tune schedules and restarts; it keeps nothing that matters. Rows and states are 
 workers themselves, so whatever Tune forgets is found again by its id.
 """
 
-import contextlib
 import itertools
 import json
 import logging
-import os
 import shutil
 import tempfile
+import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
-}
-os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
+from orchestrator.cluster import Cluster  # isort: skip  (Ray reads its environment at import)
 
-import ray  # noqa: E402  (its environment is read at import)
-from ray import tune  # noqa: E402
+import ray
+from ray import tune
 
-from orchestrator.errors import Problem, UserError  # noqa: E402
-from orchestrator.packrun import run_pack  # noqa: E402
-from orchestrator.proberun import run_probe  # noqa: E402
-from orchestrator.stages import Stage  # noqa: E402
+from orchestrator.errors import Problem, UserError
+from orchestrator.packrun import run_pack
+from orchestrator.proberun import run_probe
+from orchestrator.stages import Stage
+from orchestrator.timeline import phase
 
 WORKER_LOSSES = 5  # times that a worker may vanish before what it ran is given up
+BEAT_S = 1.0  # a trial is told about as often; each telling costs the driver and a round trip
 
 
 class OrderTrial(tune.Trainable):
@@ -55,13 +46,15 @@ class OrderTrial(tune.Trainable):
 
     def step(self) -> dict:
         """Trains for a beat. An exception is the run's own: it is told, and not tried again."""
+        start, failure = time.monotonic(), ""
         try:
-            self._facts = next(self._events)
-        except StopIteration:
-            return {**self._facts, "done": True, "failure": ""}
+            for facts in self._events:
+                self._facts = facts
+                if time.monotonic() - start >= BEAT_S:
+                    return {**self._facts, "done": False, "failure": ""}
         except Exception:  # noqa: BLE001  (whatever a user's model raises is shown to the user)
-            return {**self._facts, "done": True, "failure": traceback.format_exc()}
-        return {**self._facts, "done": False, "failure": ""}
+            failure = traceback.format_exc()
+        return {**self._facts, "done": True, "failure": failure}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict:  # noqa: ARG002
         """Nothing: what a pack needs to go on lies in its newest commit."""
@@ -74,8 +67,8 @@ class OrderTrial(tune.Trainable):
 class _Told(tune.Callback):
     """Passes Tune's events on to our own progress."""
 
-    def __init__(self, stage: Stage):
-        self._ids, self._listener = stage.ids, stage.listener
+    def __init__(self, stage: Stage, idle: Callable[[], None]):
+        self._ids, self._listener, self._idle = stage.ids, stage.listener, idle
 
     def _id(self, trial: Any) -> str:
         return self._ids[trial.config["index"]]
@@ -87,36 +80,42 @@ class _Told(tune.Callback):
         else:
             self._listener.told(self._id(trial), result, ended=result["done"])
 
+    def on_trial_complete(self, iteration, trials, trial, **info):  # noqa: ARG002
+        """A worker is free; for good, where no trial waits for one."""
+        if all(t.status != "PENDING" for t in trials):
+            self._idle()
+
     def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
         """The worker vanished more often than ``WORKER_LOSSES``."""
         why = trial.get_pickled_error() or "the worker process died"
         self._listener.failed(self._id(trial), str(why))
 
 
-def run_on_ray(stages: Iterable[Stage], *, cpus: float, gpus: float | str,
-               address: str | None) -> None:
+def run_on_ray(stages: Iterable[Stage], cluster: Cluster, *, cpus: float, gpus: float | str,
+               idle: Callable[[], None] = lambda: None) -> None:
     """Runs stage after stage, the orders of each as Tune trials in the order given.
 
     Returns when all have ended or failed. A stage is asked for when the one before has ended;
-    where there is none, nothing is started.
+    where there is none, nothing is started. ``idle`` is called whenever a worker has nothing left
+    to do while others have.
     """
     stages = iter(stages)
     first = next(stages, None)
     if first is None:
         return
-    with _cluster(address):
-        resources = _resources(cpus, gpus)
-        for stage in itertools.chain([first], stages):
-            _run_stage(stage, resources)
+    cluster.wait()
+    resources = _resources(cpus, gpus)
+    for stage in itertools.chain([first], stages):
+        _run_stage(stage, resources, idle)
 
 
-def _run_stage(stage: Stage, resources: dict[str, float]) -> None:
+def _run_stage(stage: Stage, resources: dict[str, float], idle: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix="sgdscope-tune-")
     orders = [json.dumps(o) for o in stage.orders]
     try:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by us
         trainable = tune.with_parameters(OrderTrial, orders=orders)
-        tune.Tuner(
+        tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             param_space={"index": tune.grid_search(list(range(len(orders))))},
             tune_config=tune.TuneConfig(
@@ -125,33 +124,16 @@ def _run_stage(stage: Stage, resources: dict[str, float]) -> None:
             run_config=tune.RunConfig(
                 name="sweep", storage_path=scratch, verbose=0, log_to_file=False,
                 failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
-                callbacks=[_Told(stage)]),
-        ).fit()
+                callbacks=[_Told(stage, idle)]),
+        )
+        with phase("tune"):
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _trial_name(trial: Any) -> str:
     return f"trial-{trial.config['index']}"
-
-
-@contextlib.contextmanager
-def _cluster(address: str | None):
-    """This process's own Ray instance on this machine, or the cluster at ``address``."""
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        options |= {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", **options)
-    except ConnectionError as error:
-        raise UserError(Problem(
-            f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",
-            "start one (ray up cluster.yaml), or leave --address out to run on this machine",
-        )) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _resources(cpus: float, gpus: float | str) -> dict[str, float]:

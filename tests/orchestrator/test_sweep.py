@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from orchestrator import plan, sweep
+from orchestrator.cluster import Cluster
 from orchestrator.errors import UserError
 from orchestrator.session import run_sweep
 from orchestrator.stages import Stage
@@ -95,12 +96,12 @@ def test_no_cluster_at_an_address(monkeypatch):
 
     monkeypatch.setattr(ray, "init", nobody)
     with pytest.raises(UserError, match=r"no Ray cluster answers at ray://x: nothing at ray://x\n"):
-        run_on_ray([Stage([], [], None)], cpus=1, gpus=0, address="ray://x")
+        run_on_ray([Stage([], [], None)], Cluster("ray://x"), cpus=1, gpus=0)
 
 
 def test_without_a_stage_nothing_is_started(monkeypatch):
     monkeypatch.setattr(ray, "init", None)
-    run_on_ray([], cpus=1, gpus=0, address=None)
+    run_on_ray([], Cluster(), cpus=1, gpus=0)
 
 
 def test_what_no_node_has_is_told(monkeypatch):
@@ -123,3 +124,46 @@ def test_the_users_environment_goes_before_ours():
         cwd=Path(__file__).parents[2],
         env={"TUNE_GLOBAL_CHECKPOINT_S": "7", "PATH": "/usr/bin:/bin"})
     assert done.stdout.split() == ["7", "0"]
+
+
+def _trial(events):
+    """A trial of our own, without Ray, that passes these events on."""
+    trial = object.__new__(sweep.OrderTrial)
+    trial._facts, trial._events = {"step": 0}, iter(events)
+    return trial
+
+
+def test_events_within_a_beat_are_told_as_one(monkeypatch):
+    """A trial of many short events costs few round trips, and its last facts are not lost."""
+    clock = iter([0.0, 0.1, 0.2, sweep.BEAT_S, 5.0, 5.1])
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: next(clock))
+    trial = _trial({"step": n} for n in range(1, 5))
+    assert trial.step() == {"step": 3, "done": False, "failure": ""}
+    assert trial.step() == {"step": 4, "done": True, "failure": ""}
+
+
+def test_what_raises_is_told_with_the_last_facts():
+    def events():
+        yield {"step": 1}
+        raise ValueError("sixteen")
+
+    told = _trial(events()).step()
+    assert (told["step"], told["done"]) == (1, True)
+    assert told["failure"].rstrip().endswith("ValueError: sixteen")
+
+
+class _Trial:
+    def __init__(self, status):
+        self.status = status
+
+
+@pytest.mark.parametrize(("statuses", "calls"), [
+    (["TERMINATED", "RUNNING"], 1),             # a core is free until the other ends
+    (["TERMINATED", "RUNNING", "PENDING"], 0),  # a trial waits for it
+])
+def test_a_worker_that_is_free_for_good_is_told(statuses, calls):
+    told = []
+    callback = sweep._Told(Stage([], [], None), lambda: told.append(1))
+    trials = [_Trial(s) for s in statuses]
+    callback.on_trial_complete(1, trials, trials[0])
+    assert len(told) == calls

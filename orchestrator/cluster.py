@@ -1,0 +1,91 @@
+"""Ray in a thread of its own: it starts while a sweep is planned and stops while it is analysed."""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from orchestrator.errors import Problem, UserError
+from orchestrator.timeline import phase
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
+}
+os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
+
+
+class Cluster:
+    """This process's own Ray on this machine, or a connection to the cluster at ``address``.
+
+    One thread starts it, waits, and stops it: on Linux, Ray's processes end with the thread that
+    made them. Nothing is started before ``start`` or ``wait``.
+    """
+
+    def __init__(self, address: str | None = None):
+        self.address = address
+        self._up: Future[None] = Future()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._hold, name="ray")
+
+    def start(self) -> None:
+        """Begins to start Ray and returns at once; does nothing where it was begun before."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Returns when Ray is up. UserError where no cluster answers at the address."""
+        self.start()
+        self._up.result()
+
+    def release(self) -> None:
+        """Nothing runs on Ray any more: it begins to stop, or stops once it is up."""
+        self._over.set()
+
+    def close(self) -> None:
+        """Returns when Ray has stopped."""
+        self.release()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _hold(self) -> None:
+        try:
+            with _connected(self.address):
+                self._up.set_result(None)
+                self._over.wait()
+        except BaseException as error:
+            if self._up.done():
+                raise
+            self._up.set_exception(error)
+
+
+@contextlib.contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    """This process's own Ray instance on this machine, or the cluster at ``address``."""
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {"include_dashboard": False}
+    try:
+        with phase("ray start"):
+            ray.init(address=address or "local", **options)
+    except ConnectionError as error:
+        raise UserError(Problem(
+            f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",
+            "start one (ray up cluster.yaml), or leave --address out to run on this machine",
+        )) from error
+    try:
+        yield
+    finally:
+        with phase("ray stop"):
+            ray.shutdown()

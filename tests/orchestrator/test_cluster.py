@@ -1,0 +1,65 @@
+"""Ray in a thread of its own: begun once, waited for, stopped, whatever happens meanwhile."""
+
+import threading
+
+import pytest
+import ray
+
+from orchestrator.cluster import Cluster
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What Ray is asked to do, in order, with the thread that asks; the start waits for a word."""
+    said, go = [], threading.Event()
+
+    def init(**options):
+        assert go.wait(10)
+        said.append(("init", options["address"], threading.current_thread().name))
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: said.append(
+        ("shutdown", threading.current_thread().name)))
+    return said, go
+
+
+def test_one_thread_starts_and_stops_ray(calls):
+    """The kernel ends Ray's processes with the thread that made them: it must outlive the sweep."""
+    said, go = calls
+    cluster = Cluster()
+    cluster.start()
+    cluster.start()  # begun only once
+    assert said == []
+    go.set()
+    cluster.wait()
+    assert said == [("init", "local", "ray")]
+    cluster.release()
+    cluster.close()
+    assert said == [("init", "local", "ray"), ("shutdown", "ray")]
+
+
+def test_closed_while_it_starts_it_stops(calls):
+    """A plan that is refused leaves no Ray behind."""
+    said, go = calls
+    cluster = Cluster()
+    cluster.start()
+    cluster.release()
+    go.set()
+    cluster.close()
+    assert [call[0] for call in said] == ["init", "shutdown"]
+
+
+def test_what_was_never_begun_is_closed_at_once(calls):
+    Cluster().close()
+    assert calls[0] == []
+
+
+def test_why_ray_did_not_start_is_told_by_whoever_waits(monkeypatch):
+    def init(**_):
+        raise RuntimeError("no shared memory")
+
+    monkeypatch.setattr(ray, "init", init)
+    cluster = Cluster()
+    with pytest.raises(RuntimeError, match="no shared memory"):
+        cluster.wait()
+    cluster.close()
