@@ -84,7 +84,8 @@ class LoopEngine:
         losses = torch.zeros(len(alive), dtype=x.dtype, device=x.device)
         on_cpu = alive.device.type == "cpu"  # elsewhere, to ask would wait for the device
         for r in alive.nonzero().flatten().tolist() if on_cpu else range(len(alive)):
-            losses[r], found = _gradient(module, _row(params, r), _row(buffers, r), x[r], y[r], loss)
+            losses[r], found = _gradient(
+                module, _row(params, r), _row(buffers, r), x[r], y[r], loss)
             for n, g in found.items():
                 grads[n][r] = g
         return losses, grads

@@ -12,6 +12,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 # SplitMix64 (Steele, Lea and Flood 2014): increment and multipliers, as signed 64-bit integers.
 GOLDEN, FIRST, SECOND = (
     c - (1 << 64) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+INVERSE = pow(GOLDEN, -1, 1 << 64) - (1 << 64)  # of GOLDEN modulo 2^64, as a signed integer
 RANDOM_BITS = 53
 
 
@@ -53,10 +54,11 @@ class KeyedDropout(nn.Module):
     def mask(self, x: Tensor, call: int = 0) -> Tensor:
         """Booleans of x's shape (or its first two dimensions): which elements are kept."""
         shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.whole_channels else x.shape
-        place = torch.zeros((), dtype=torch.int64, device=x.device) + (self.salt << 20) + call
+        place = torch.full((), (self.salt << 20) + call, dtype=torch.int64, device=x.device)
         start = _mix(self.key + _mix(place * GOLDEN))
         index = torch.arange(1, shape.numel() + 1, device=x.device).view(shape)
-        drawn = _shifted(_mix(start + index * GOLDEN), 64 - RANDOM_BITS)
+        # start + index·GOLDEN, but no compiler can take the product for an index and overflow
+        drawn = _shifted(_mix((start * INVERSE + index) * GOLDEN), 64 - RANDOM_BITS)
         return drawn >= round(self.p * (1 << RANDOM_BITS))
 
 

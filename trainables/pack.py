@@ -20,9 +20,11 @@ from trainables.optim import adam, optimizers
 from trainables.outcomes import Outcome
 from trainables.sampling import epoch_indices
 from trainables.schedules import measuring_steps, total_steps
+from trainables.stepgraph import StepGraph, fixed_tensors
 from trainables.streams import derive
 
 Tensors = dict[str, Tensor]
+PATH_LENGTH = "path_length"  # the memory that training itself writes, in place
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -59,10 +61,13 @@ class PackState:
         return self.outcome == Outcome.RUNNING.code
 
     def copy(self) -> "PackState":
-        """A state whose parameters and optimiser may be changed without touching this one's."""
+        """A state that updates may change without touching this one."""
         changed = {f: getattr(self, f) for f in ("params", "velocity", "second")}
-        return replace(self, **{f: {n: t.clone() for n, t in tensors.items()}
-                                for f, tensors in changed.items() if tensors is not None})
+        ended = {f: getattr(self, f).clone() for f in ("outcome", "end_step", "end_loss")}
+        memory = {n: t.clone() if n == PATH_LENGTH else t for n, t in self.memory.items()}
+        return replace(self, memory=memory, **ended, **{
+            f: {n: t.clone() for n, t in tensors.items()}
+            for f, tensors in changed.items() if tensors is not None})
 
 
 class Pack:
@@ -94,6 +99,8 @@ class Pack:
             measuring_steps(self.measure["when"], self.calendar, self.steps))
         self._place_model(first["model"], tuple(data.x_train.shape[1:]), base_dir)
         self._epoch: tuple[int, Tensor] = (-1, self.labels)
+        self.step_tensors = fixed_tensors(self)
+        self.graph: StepGraph | None = None  # of the step, made when first needed
 
     def _place_data(self, data: Dataset, seed: int) -> None:
         place = lambda a: torch.as_tensor(a).to(self.device, self.dtype)  # noqa: E731
@@ -207,12 +214,19 @@ class Pack:
         return torch.where(victim, self.noise[index], x), labels, False
 
     def dropout_keys(self, step: int) -> Tensors:
-        """The buffers of the training form: this step's dropout keys, one a run."""
+        """The buffers of the training form with this step's dropout keys, one a run."""
+        return self.buffers(self.keys_at(step))
+
+    def keys_at(self, step: int) -> Tensor | None:
+        """(R,) int64 dropout keys of that step; None where the model drops nothing out."""
         if not self.keys:
-            return self.constants
+            return None
         drawn = {s: derive(s, "dropout", step) for s in set(self.seeds)}
-        key = torch.tensor([drawn[s] for s in self.seeds], device=self.device)
-        return self.constants | dict.fromkeys(self.keys, key)
+        return torch.tensor([drawn[s] for s in self.seeds], device=self.device)
+
+    def buffers(self, keys: Tensor | None) -> Tensors:
+        """The buffers of the training form, name -> (R, …), dropout drawing from ``keys``."""
+        return self.constants if keys is None else self.constants | dict.fromkeys(self.keys, keys)
 
 
 def _initialised(model: Mapping, seed: int, shape, classes: int, base_dir: Path) -> nn.Module:

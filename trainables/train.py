@@ -127,7 +127,7 @@ def _close(pack: Pack, state: PackState) -> dict[str, list[Row]]:
         # No further update would judge the last one. Evaluated anew whatever was measured, so that
         # the schedule of measuring has no say in how a run ends.
         losses, _, _ = _evaluate_train(pack, state)
-        judge(state, state.alive, losses, pack.train["max_loss"])
+        judge(state, state.alive, losses, pack.train["max_loss"], state.step)
     until = pack.train.get("until")
     outcome = Outcome.NOT_REACHED if until else Outcome.FINISHED
     end_runs(state, state.alive, outcome, state.step, torch.zeros_like(pack.lr))

@@ -28,18 +28,19 @@ def update_(
     grads: Tensors,
     constants: Adam,
     *,
-    step: int,
+    corrections: Tensor,
     rate: Tensor,
     weight_decay: Tensor | None,
 ) -> None:
-    """The ``step``-th step (from 1) in place, as ``torch.optim.Adam``, for each run r.
+    """The t-th step (from 1) in place, as ``torch.optim.Adam``, for each run r.
 
     d = g + wd·θ;  m ← β₁m + (1 − β₁)d;  v ← β₂v + (1 − β₂)d²;
     θ ← θ − rate·m̂/(√v̂ + ε), m̂ = m/(1 − β₁ᵗ), v̂ = v/(1 − β₂ᵗ) (Kingma & Ba 2015).
     ``rate`` (R,) is η times the schedule's factor, 0 for masked runs; ``first``, ``second`` hold
-    m and v; ``weight_decay`` is L2, as in torch's Adam, not AdamW's.
+    m and v; ``corrections`` (R, 2) are 1 − β₁ᵗ and 1 − β₂ᵗ; ``weight_decay`` is L2, as in torch's
+    Adam, not AdamW's.
     """
-    c1, c2 = constants.corrections(step)
+    c1, c2 = corrections.unbind(1)
     for name, p in params.items():
         d = grads[name]
         if weight_decay is not None:

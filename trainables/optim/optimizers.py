@@ -42,18 +42,21 @@ def place(configs: Sequence[Mapping[str, Any]], device: torch.device) -> Optimiz
     return Optimizer(name)
 
 
-def advance(pack: "Pack", state: "PackState", grads: sgd.Tensors, rate: Tensor) -> None:
-    """One update of all runs in place; ``rate`` (R,) is 0 where a run stands still."""
+def advance(pack: "Pack", state: "PackState", grads: sgd.Tensors, rate: Tensor,
+            corrections: Tensor | None) -> None:
+    """One update of all runs in place; ``rate`` (R,) is 0 where a run stands still.
+
+    ``corrections`` (R, 2): Adam's of this update.
+    """
     decay = pack.weight_decay if pack.has_decay else None
     if pack.optimizer.adam is not None:
         adam.update_(state.params, state.velocity, state.second, grads, pack.optimizer.adam,
-                     step=state.step + 1, rate=rate, weight_decay=decay)
+                     corrections=corrections, rate=rate, weight_decay=decay)
         return
     plain = {"rate": rate, "momentum": pack.momentum, "weight_decay": decay,
              "nesterov": pack.train["nesterov"]}
     if pack.optimizer.nudge is None:
         sgd.update_(state.params, state.velocity, grads, **plain)
         return
-    nudged.refresh(pack, state, pack.optimizer.nudge)
     nudged.update_(state.params, state.velocity, grads, state.directions,
                    pack.optimizer.nudge.gamma, **plain)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 GE_PENALTY = GE_GRADIENT + GE_PRODUCT  # a first-order graph, and once backward through it
 
 
+def due(pack: "Pack", step: int) -> bool:
+    """Whether the update that follows ``step`` updates is penalised."""
+    return pack.has_fisher_penalty and step % pack.train["fisher_every"] == 0
+
+
 def penalised(pack: "Pack", state: "PackState", grads: Tensors, x: Tensor,
               where: Tensor) -> Tensors:
     """Gradients of L + α|(1/B) Σ_i ∇log p(ŷ_i|x_i)|² of the runs ``where`` (R,), B the minibatch.

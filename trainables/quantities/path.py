@@ -3,27 +3,27 @@
 import torch
 from torch import Tensor
 
-from trainables.pack import Pack, PackState
+from trainables.pack import PATH_LENGTH, Pack, PackState
 
-MEMORY = "path_length"  # its name in PackState.memory, (W,) float64
+MEMORY = PATH_LENGTH
 
 
-def places(pack: Pack, state: PackState) -> list[Tensor] | None:
+def begin(pack: Pack, state: PackState) -> None:
+    """A length of 0 in the state, where a monitor asks for the path and none is there yet."""
+    if MEMORY not in state.memory and any(n == "geometry" for n, _ in pack.measure["monitors"]):
+        zeros = torch.zeros(pack.width, dtype=torch.float64, device=pack.device)
+        state.memory = {**state.memory, MEMORY: zeros}
+
+
+def places(state: PackState) -> list[Tensor] | None:
     """Copies of the parameters before an update; None where no monitor asks for the path."""
-    if not any(name == "geometry" for name, _ in pack.measure["monitors"]):
-        return None
-    return [p.clone() for p in state.params.values()]
+    return [p.clone() for p in state.params.values()] if MEMORY in state.memory else None
 
 
 def extend(state: PackState, before: list[Tensor] | None) -> None:
-    """Adds |θ_{t+1} − θ_t| of each run, summed in float64; reads the parameters only.
-
-    The memory is replaced, never changed in place: looking ahead on a copy of the state leaves
-    the original's length alone.
-    """
+    """Adds |θ_{t+1} − θ_t| of each run in place, summed in float64; reads the parameters only."""
     if before is None:
         return
     moved = sum((p - q).double().flatten(1).square().sum(1)
                 for p, q in zip(state.params.values(), before, strict=True))
-    length = state.memory.get(MEMORY, torch.zeros_like(moved)) + moved.sqrt()
-    state.memory = {**state.memory, MEMORY: length}
+    state.memory[MEMORY].add_(moved.sqrt())

@@ -1,0 +1,122 @@
+"""A compiled step is the plain step to rounding, and the same bits wherever and whenever."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tests.trainables.runs import HERE, blobs, config, pack_of
+from trainables.outcomes import Outcome
+from trainables.step import update
+from trainables.stepgraph import CannotCompile, compiled
+
+MLP = {"name": "mlp", "width": 6, "depth": 2}
+ADAM = {"name": "adam", "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}
+NUDGED = {"name": "nudged_sgd", "gamma": 0.5, "k": 2, "every_epochs": 1, "tolerance": 1e-6}
+# (why, model, options of the config, plain engine, compiled engine, steps)
+CASES = [
+    ("all that plain SGD can take up at once", MLP | {"dropout": 0.3}, dict(
+        momentum=0.9, nesterov=True, weight_decay=1e-3, monitors=[("geometry", {})],
+        noisy={"input": 0.2, "label": 0.1, "gradient": 0.1}), "vmap", "vmap-compiled", 7),
+    ("Adam, and BatchNorm with the batch's own statistics", MLP | {"batch_norm": True},
+     dict(optimizer=ADAM, lr=0.01, loss="mse"), "vmap", "vmap-compiled", 6),
+    ("directions that are replaced, a batch size that changes", MLP, dict(
+        optimizer=NUDGED, batch_schedule={"name": "cyclic", "period": 2, "factor": 2}),
+     "vmap", "vmap-compiled", 9),
+    ("the penalty's steps are not compiled, those between are", MLP,
+     dict(fisher_penalty=0.1, fisher_every=3), "vmap", "vmap-compiled", 7),
+    ("a graph of one run, called for each; dropout too", MLP | {"dropout": 0.3},
+     dict(momentum=0.9, noisy={"input": 0.2, "label": 0.1, "gradient": 0.1}),
+     "loop", "loop-compiled", 6),
+    ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, dict(loss="mse"),
+     "loop", "loop-compiled", 3),
+]
+
+
+def trained(model, engine, steps, *, seeds=(0, 1, 2), lrs=None, **options):
+    shape = (1, 8, 8) if model["name"] == "simple_cnn" else (6,)
+    configs = [config(model, seed=s, **options | ({} if lrs is None else {"lr": lrs[i]}))
+               for i, s in enumerate(seeds)]
+    pack = pack_of(configs, blobs(shape=shape), width=4, engine=engine)
+    state = pack.init()
+    for _ in range(steps):
+        update(pack, state)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("why", "model", "options", "plain", "fast", "steps"), CASES, ids=[c[0] for c in CASES])
+def test_a_compiled_step_is_the_plain_one(why, model, options, plain, fast, steps):
+    one, other = (trained(model, e, steps, **options) for e in (plain, fast))
+    for kind in ("params", "velocity", "second"):
+        if getattr(one, kind) is not None:
+            torch.testing.assert_close(
+                getattr(other, kind), getattr(one, kind), rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(other.memory, one.memory, rtol=1e-12, atol=0)
+    assert other.step == one.step == steps
+
+
+@pytest.mark.parametrize("engine", ["vmap-compiled", "loop-compiled"])
+def test_runs_end_as_in_the_plain_step_and_neighbours_keep_their_bits(engine):
+    plain = trained(MLP, "vmap", 4, lrs=[0.1, 1e7, 0.1], loss="mse")
+    ended = trained(MLP, engine, 4, lrs=[0.1, 1e7, 0.1], loss="mse")
+    sound = trained(MLP, engine, 4, lrs=[0.1, 0.1, 0.1], loss="mse")
+    assert ended.outcome.tolist() == plain.outcome.tolist()
+    assert ended.outcome[1] == Outcome.TOO_LARGE.code
+    assert ended.end_step.tolist() == plain.end_step.tolist()
+    torch.testing.assert_close(ended.end_loss, plain.end_loss, rtol=1e-12, atol=0)
+    for n, p in ended.params.items():
+        assert torch.equal(p[[0, 2]], sound.params[n][[0, 2]])
+
+
+PROGRAM = """
+import sys
+from tests.trainables.test_stepgraph import MLP, flatten, trained
+import torch
+torch.set_num_threads(1)
+flat = flatten(trained(MLP, "vmap-compiled", 5, precision="fp32").params)
+sys.stdout.buffer.write(flat.numpy().tobytes())
+"""
+
+
+def test_the_same_bits_in_a_new_process_whatever_the_state_of_the_cache(tmp_path):
+    def bits(cache, **environment):
+        return subprocess.run(
+            [sys.executable, "-c", PROGRAM], cwd=HERE.parent.parent, check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**_environment(), "TORCHINDUCTOR_CACHE_DIR": str(cache), **environment}).stdout
+
+    cold = bits(tmp_path / "one")
+    assert cold
+    assert bits(tmp_path / "one") == cold  # warm
+    assert bits(tmp_path / "two", TORCHINDUCTOR_FORCE_DISABLE_CACHES="1") == cold
+
+
+def _environment():
+    import os
+
+    return dict(os.environ)
+
+
+class Holding(nn.Module):
+    """Holds a tensor that is no parameter and no buffer: a graph would take it for a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.ones(3)
+
+    def forward(self, x):
+        return x * self.scale
+
+
+def asking(x):
+    """Asks for a value in the middle."""
+    return x * 2 if x.sum().item() > 0 else x
+
+
+@pytest.mark.parametrize("function", [Holding(), asking])
+def test_what_cannot_be_traced_is_told(function):
+    with pytest.raises(CannotCompile, match=r"\w"):
+        compiled(function, [torch.ones(3)])

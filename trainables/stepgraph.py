@@ -1,0 +1,201 @@
+"""The device's part of a step as one graph: compiled, and on CUDA captured and replayed.
+
+A compiled graph gives the same bits in every process, from a warm, cold or disabled cache; a
+capture replays the kernels that the graph runs anyhow. So neither is more than speed: which engine
+a pack has (``engines``) is part of its numerics, where and when its graph was made is not.
+"""
+
+import copy
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from trainables.engines import SINGLE
+
+if TYPE_CHECKING:
+    from trainables.pack import Pack, PackState
+    from trainables.step import Given
+
+Tensors = dict[str, Tensor]
+Step = Callable[["Pack", "PackState", "Given"], None]
+_SHARED = {"x_train", "noise", "given/step"}  # by all runs; every other tensor is (R, …)
+_FIXED = ("x_train", "labels", "noisy_inputs", "noise", "momentum", "weight_decay",
+          "gradient_noise")
+_ENDED = ("outcome", "end_step", "end_loss")
+_WARM_CALLS = 3  # on CUDA: before a capture, so that every library has its workspace
+
+
+class CannotCompile(Exception):
+    """The step of this model cannot be compiled on this machine; in words."""
+
+
+class StepGraph:
+    """``step(pack, state, given)`` of a pack of a compiled engine, made at its first call.
+
+    For packed engines one graph serves all runs; else one graph of a single run is called for each
+    that is alive. A graph is made for each shape of minibatch that comes.
+    """
+
+    def __init__(self, step: Step):
+        self._step, self._graphs = step, {}
+        self._capture = _Capture()
+
+    def __call__(self, pack: "Pack", state: "PackState", at: "Given") -> None:
+        kept = tensors_of(pack, state)
+        given = {f"given/{n}": t for n, t in at.tensors().items()}
+        every = kept | given
+        graph = self._graph(pack, every)
+        if not pack.engine.packed:
+            alive = state.alive
+            on_cpu = pack.device.type == "cpu"  # elsewhere, to ask would wait for the device
+            for r in alive.nonzero().flatten().tolist() if on_cpu else range(len(alive)):
+                graph(*(t if n in _SHARED else t[r : r + 1] for n, t in every.items()))
+        elif pack.device.type == "cuda":
+            self._capture(graph, list(kept.values()), list(given.values()))
+        else:
+            graph(*every.values())
+
+    def _graph(self, pack: "Pack", every: Tensors) -> Callable[..., None]:
+        key = (every["given/index"].shape[1], len(every))
+        if key not in self._graphs:
+            self._graphs[key] = _made(self._step, pack, every)
+        return self._graphs[key]
+
+
+def tensors_of(pack: "Pack", state: "PackState") -> Tensors:
+    """What a step reads or changes of a pack and its state, by name."""
+    from trainables.pack import PATH_LENGTH
+
+    found = {f"{kind}/{n}": t for kind in ("params", "velocity", "second")
+             for n, t in (getattr(state, kind) or {}).items()}
+    found |= {n: getattr(state, n) for n in _ENDED}
+    if PATH_LENGTH in state.memory:
+        found[f"memory/{PATH_LENGTH}"] = state.memory[PATH_LENGTH]
+    if state.directions is not None:
+        found["directions"] = state.directions
+    return found | pack.step_tensors
+
+
+def fixed_tensors(pack: "Pack") -> Tensors:
+    """What a step reads of a pack, by name: its data, and the constants of its runs."""
+    found = {n: t for n in _FIXED if (t := getattr(pack, n)) is not None}
+    found |= {f"constants/{n}": t for n, t in pack.constants.items()}
+    optimizer = pack.optimizer
+    if optimizer.adam is not None:
+        found |= {f"adam/{n}": t for n, t in vars(optimizer.adam).items()}
+    if optimizer.nudge is not None:
+        found["nudge/gamma"] = optimizer.nudge.gamma
+    return found
+
+
+def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"]:
+    """A pack, a state and what is given, made of other tensors of the same names."""
+    from trainables.pack import PackState
+    from trainables.step import Given
+
+    def under(prefix: str) -> Tensors:
+        return {n.removeprefix(prefix): t for n, t in every.items() if n.startswith(prefix)}
+
+    twin = copy.copy(pack)
+    for name in _FIXED:
+        setattr(twin, name, every.get(name))
+    twin.constants, optimizer = under("constants/"), pack.optimizer
+    if optimizer.adam is not None:
+        optimizer = replace(optimizer, adam=replace(optimizer.adam, **under("adam/")))
+    if optimizer.nudge is not None:
+        optimizer = replace(optimizer, nudge=replace(optimizer.nudge, **under("nudge/")))
+    twin.optimizer = optimizer
+    if not pack.engine.packed:
+        twin.engine, twin.width = SINGLE, 1
+    nothing = torch.zeros(0)
+    state = PackState(
+        step=1, params=under("params/"), velocity=under("velocity/") or None,
+        second=under("second/") or None, measure_ge=nothing, extra_ge=nothing,
+        directions=every.get("directions"), memory=under("memory/"),
+        **{n: every[n] for n in _ENDED})
+    return twin, state, Given(**under("given/"))
+
+
+def _made(step: Step, pack: "Pack", every: Tensors) -> Callable[..., None]:
+    """The step on tensors like ``every`` (their first run's where runs are not packed)."""
+    names = list(every)
+
+    def flat(*tensors: Tensor) -> tuple[()]:
+        step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
+        return ()
+
+    return compiled(flat, [t if pack.engine.packed or n in _SHARED else t[:1]
+                           for n, t in every.items()])
+
+
+def compiled(function: Callable[..., Any], examples: Sequence[Tensor]) -> Callable[..., Any]:
+    """``function`` of tensors, traced once for inputs like ``examples`` and compiled.
+
+    Whatever it does to its inputs in place, the graph does too. CannotCompile where it cannot be
+    traced (it asks for a value, or holds tensors of its own) or there is no C++ compiler.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    from torch._inductor import standalone_compile
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    options = {"cpp.threads": torch.get_num_threads(), "triton.cudagraphs": False}
+    try:
+        graph = make_fx(function, tracing_mode="fake")(*examples)
+        with torch.no_grad():
+            return standalone_compile(graph, list(examples), dynamic_shapes="from_example_inputs",
+                                      options={"config_patches": options})
+    except Exception as error:
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        raise CannotCompile(told[0]) from error
+
+
+def _cache() -> Path:
+    """Where compiled graphs are kept between processes: the user's own cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sgdscope" / "inductor"
+
+
+class _Capture:
+    """Calls a graph; on CUDA, once the same tensors have come a few times, captured and replayed.
+
+    What is given at each step is copied to where the capture reads it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[Tensor] = []
+        self._calls, self._replay, self._slots = 0, None, []
+        self._refused = False
+
+    def __call__(self, graph: Callable[..., None], kept: list[Tensor],
+                 given: list[Tensor]) -> None:
+        same = len(kept) == len(self._kept) and all(
+            a is b for a, b in zip(kept, self._kept, strict=True)) and [
+                t.shape for t in given] == [t.shape for t in self._slots]
+        if not same:
+            self._kept, self._slots = kept, [t.clone() for t in given]
+            self._calls, self._replay = 0, None
+        for slot, t in zip(self._slots, given, strict=True):
+            slot.copy_(t)
+        if self._replay is None and self._calls >= _WARM_CALLS and not self._refused:
+            self._replay = self._captured(graph)
+        self._calls += 1
+        if self._replay is not None:
+            self._replay.replay()
+        else:
+            graph(*kept, *self._slots)
+
+    def _captured(self, graph: Callable[..., None]) -> torch.cuda.CUDAGraph | None:
+        torch.cuda.synchronize()
+        captured = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(captured):
+                graph(*self._kept, *self._slots)
+        except RuntimeError:  # something in it waits for the device: it runs as it is
+            self._refused = True
+            return None
+        return captured
