@@ -7,3 +7,10 @@ class TableError(ValueError):
     def __init__(self, what: str, *, where: str = "", fix: str = ""):
         super().__init__("\n".join(line for line in (what, where, fix) if line))
         self.what, self.where, self.fix = what, where, fix
+
+
+class LeftAside(UserWarning):
+    """Warned of a compacted table that is not used; the table's parts are read in its place."""
+
+    def __init__(self, where: str, why: str):
+        super().__init__(f"{where} is left aside: {why}; `sgdscope compact` writes it anew")

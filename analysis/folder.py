@@ -37,11 +37,17 @@ class Folder:
     def names(self, sub: str) -> list[str] | None:
         """Sorted names in ``sub``; None where there is no such folder. Names that begin with a
         dot or an underscore are writers' business and are left out, as pandas does."""
+        sizes = self.sizes(sub)
+        return None if sizes is None else list(sizes)
+
+    def sizes(self, sub: str) -> dict[str, int] | None:
+        """As ``names``, each with its bytes; 0 for a folder."""
         selector = pafs.FileSelector(self.at(sub), allow_not_found=True)
-        names = sorted(info.base_name for info in self.filesystem.get_file_info(selector))
-        if not names and not self.exists(sub):
+        found = self.filesystem.get_file_info(selector)
+        if not found and not self.exists(sub):
             return None
-        return [name for name in names if not name.startswith((".", "_"))]
+        sizes = {info.base_name: info.size or 0 for info in found}
+        return {name: sizes[name] for name in sorted(sizes) if not name.startswith((".", "_"))}
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder of that name is there."""

@@ -5,7 +5,8 @@ Exit codes: 0 done, 1 runs failed, 2 bad input, 130 interrupted (the same comman
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def _kind(command: Callable[..., int]) -> Callable[..., None]:
         from orchestrator.errors import Problem, UserError
 
         try:
-            code = command(*args, **kwargs)
+            with _notes():
+                code = command(*args, **kwargs)
         except UserError as error:
             click.echo(str(error), err=True)
             code = BAD_INPUT
@@ -57,6 +59,27 @@ def _kind(command: Callable[..., int]) -> Callable[..., None]:
         sys.exit(code)
 
     return wrapped
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """What was left aside is said in a line, once; other warnings are shown as ever."""
+    import warnings
+
+    from analysis.errors import LeftAside
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", LeftAside)
+        plain = warnings.showwarning
+
+        def show(message: Any, *more: Any) -> None:
+            if isinstance(message, LeftAside):
+                click.echo(f"note: {message}", err=True)
+            else:
+                plain(message, *more)
+
+        warnings.showwarning = show
+        yield
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -182,6 +205,25 @@ def analyze(folder: Path, as_json: bool) -> int:
     status_of(folder)
     summary = session.analyze(folder)
     click.echo(tell.summary_json(summary) if as_json else tell.summary_text(summary))
+    return DONE
+
+
+@main.command()
+@_folder
+@_json
+@_kind
+def compact(folder: Path, as_json: bool) -> int:
+    """Copy a sweep's many small table files into compact/, one a table, for fast reading.
+
+    tables/ stays as it is. A big sweep is compacted when it ends; this is for one that still runs.
+    """
+    from orchestrator import compaction
+    from orchestrator.status import status_of
+    from orchestrator.store import LocalStore
+
+    status_of(folder)
+    made = compaction.compact(LocalStore(folder))
+    click.echo(compaction.as_json(made) if as_json else "\n".join(map(str, made)))
     return DONE
 
 

@@ -15,6 +15,7 @@ from analysis.schema import sweep_schema
 from orchestrator import costs, preflight
 from orchestrator.cluster import Cluster
 from orchestrator.columns import config_types, monitor_columns
+from orchestrator.compaction import compact_many
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import run_pack
@@ -91,6 +92,8 @@ def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
     with closing(stages.probes() if probes_only else stages.all()) as wanted:
         _work_off(wanted, plan, cluster, inline=inline)
     cluster.release()
+    with phase("compaction"):
+        compact_many(LocalStore(folder))
     out.write("analysing …\n")
     with phase("analysis"):
         summary = analyze(folder)

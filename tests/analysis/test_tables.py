@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.errors import TableError
+from analysis.errors import LeftAside, TableError
 from analysis.schema import FORMAT, sweep_schema
 from analysis.tables import PARTS, read
 from tests.analysis.planted import MONITORS, Planted, part_path, tables, write, write_frames
@@ -28,8 +28,10 @@ def keys(table: pa.Table) -> list[tuple[object, ...]]:
 
 def compact(folder: Path, table: str, parts: list[str], meta: bytes | None = None) -> Path:
     """Writes ``compact/<table>.parquet`` of the named parts."""
-    whole = pa.concat_tables([pq.read_table(part_path(folder, table, part)) for part in parts])
-    held = json.dumps([f"{part}.parquet" for part in parts]).encode() if meta is None else meta
+    paths = [part_path(folder, table, part) for part in parts]
+    whole = pa.concat_tables([pq.read_table(path) for path in paths])
+    sizes = {path.name: path.stat().st_size for path in paths}
+    held = json.dumps(sizes).encode() if meta is None else meta
     path = folder / "compact" / f"{table}.parquet"
     path.parent.mkdir()
     pq.write_table(whole.replace_schema_metadata({**whole.schema.metadata, PARTS: held}), path)
@@ -67,17 +69,94 @@ def test_a_compacted_table_stands_for_its_parts(folder, held):
     before = keys(read(folder, "snapshots"))
     compact(folder, "snapshots", held)
     assert keys(read(folder, "snapshots")) == before
-    for part in held:  # and may outlive them
-        part_path(folder, "snapshots", part).unlink()
+    # it was read, and not the parts: one of those is damaged since, to the byte as long
+    part = part_path(folder, "snapshots", held[-1])
+    part.write_bytes(b"x" * part.stat().st_size)
     assert keys(read(folder, "snapshots")) == before
 
 
-@pytest.mark.parametrize("meta", [b"", b"not json", b"3"])
-def test_a_compacted_table_without_its_list_of_parts_is_refused(folder, meta):
-    # else each row would be there twice
-    compact(folder, "runs", ["pack0-0"], meta)
-    with pytest.raises(TableError, match="does not say which parts it holds"):
-        read(folder, "runs")
+def test_a_compacted_table_leaves_no_trace_in_what_is_read(folder):
+    before = read(folder, "runs")
+    compact(folder, "runs", ["0000-schema", "pack0-0", "pack1-0"])
+    after = read(folder, "runs")
+    assert after.equals(before)
+    assert after.schema.equals(before.schema, check_metadata=True)
+
+
+def _part_gone(folder, path):
+    # its run is to be made anew: then it has not ended
+    compact(folder, "runs", ["pack0-0", "pack1-0"])
+    part_path(folder, "runs", "pack1-0").unlink()
+
+
+def _part_another(folder, path):
+    # made anew since, with other times
+    compact(folder, "runs", ["pack0-0", "pack1-0"])
+    table = pq.read_table(part_path(folder, "runs", "pack1-0"))
+    pq.write_table(table, part_path(folder, "runs", "pack1-0"), compression="none")
+
+
+def _compact_damaged(folder, path):
+    compact(folder, "runs", ["pack0-0"])
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _compact_flipped(folder, path):
+    compact(folder, "runs", ["pack0-0"])
+    bad = bytearray(path.read_bytes())
+    bad[200] ^= 1
+    path.write_bytes(bad)
+
+
+def _compact_of_another_sweep(folder, path):
+    compact(folder, "runs", ["pack0-0"])
+    _other_columns(path)
+
+
+def _compact_of_another_table(folder, path):
+    compact(folder, "snapshots", ["pack0-0"])
+    path.with_name("snapshots.parquet").rename(path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (_part_gone, "1 of the parts that it holds are gone, like pack1-0.parquet"),
+        (_part_another, "1 of the parts that it holds are not what they were, like pack1-0"),
+        (_compact_damaged, "damaged, or not Parquet"),
+        (_compact_flipped, "damaged, or not Parquet"),  # only the checksum of the page tells
+        (_compact_of_another_sweep, "its columns are not those of tables/runs/0000-schema"),
+        (_compact_of_another_table, "not a part of the table runs"),
+        *(
+            (lambda folder, _, meta=meta: compact(folder, "runs", ["pack0-0"], meta), "not say")
+            for meta in (b"", b"no json", b"3", b'["pack0-0.parquet"]', b'{"pack0-0.parquet": "x"}')
+        ),
+    ],
+)
+def test_a_compacted_table_that_is_not_to_be_trusted_is_left_aside_aloud(folder, harm, words):
+    path = folder / "compact" / "runs.parquet"
+    harm(folder, path)
+    with pytest.warns(LeftAside, match=words) as caught:
+        found = read(folder, "runs")
+    assert len(caught) == 1
+    assert str(path) in str(caught[0].message)
+    path.unlink()
+    assert found.equals(read(folder, "runs"))  # the parts alone, each row once
+
+
+@pytest.mark.parametrize("held", [[], ["0000-schema", "pack0-0"]])
+def test_some_columns_are_read_from_parts_and_compact_alike(folder, held):
+    whole = read(folder, "snapshots")
+    if held:
+        compact(folder, "snapshots", held)
+    for names in (["train_loss"], ["step", "run_id"], []):  # the keys too, or none of them
+        assert read(folder, "snapshots", names).equals(whole.select(names))
+
+
+def test_a_row_that_is_there_twice_is_seen_whatever_is_read(folder):
+    _copy(part_path(folder, "runs", "pack0-0"))
+    with pytest.raises(TableError, match="is there twice"):
+        read(folder, "runs", ["status"])
 
 
 def test_null_and_nan_stay_apart(tmp_path):

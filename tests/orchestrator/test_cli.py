@@ -259,7 +259,27 @@ def test_files_that_are_no_archive(tmp_path, content):
     assert "d.npz" in call("plan", tiny(tmp_path, data={"name": "npz:d.npz"}), code=2).stderr
 
 
-@pytest.mark.parametrize("command", ["status", "watch", "analyze"])
+@pytest.mark.usefixtures("no_report")
+def test_compact_and_what_is_left_aside_is_said_once(tmp_path):
+    call("run", "--inline", tiny(tmp_path))
+    folder = tmp_path / "sweeps" / "tiny"
+    tables = tree(folder / "tables")
+    done = call("compact", folder)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "runs", "snapshots", "spectra", "curves"]
+    assert tree(folder / "tables") == tables
+    again = json.loads(call("compact", "--json", folder).stdout)
+    assert {(one["new"], one["bytes"]) for one in again} == {(0, None)}
+    path = folder / "compact" / "runs.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    done = call("status", folder)
+    assert done.stdout.count("100%") == 1
+    notes = [line for line in done.stderr.splitlines() if "left aside" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"note: {path} is left aside: damaged")
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "analyze", "compact"])
 def test_a_folder_that_is_no_sweep(tmp_path, command):
     assert "holds no sweep" in call(command, tmp_path, code=2).stderr
     assert list(tmp_path.iterdir()) == []
