@@ -7,6 +7,7 @@ cell nearest to the small-step limit. The scale factor of another cell is k = S 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -147,9 +148,10 @@ def breaks(sweep: Sweep, quantity: str, tolerance: float = TOLERANCE) -> tuple[B
         return ()
     paths = _paths(sweep, quantity)
     ended = sweep.runs[sweep.runs["status"].isin(["finished", "diverged"])]
+    ended = ended.assign(_measured=ended["run_id"].isin(list(paths)))
     found = []
     for (_, ratio), runs in ended.groupby(["setting", "ratio_group"]):
-        begun = runs.loc[runs["run_id"].isin(paths), "batch_size"]
+        begun = runs.loc[runs["_measured"], "batch_size"]
         runs = runs[runs["batch_size"] >= begun.min()] if len(begun) else runs.iloc[:0]
         if runs["batch_size"].nunique() > 1:
             label = str(runs["setting_label"].iloc[0])
@@ -164,10 +166,13 @@ def _paths(sweep: Sweep, quantity: str) -> dict[str, Path]:
     """Epochs and log values of each finished run."""
     rows = sweep.snapshots
     rows = rows[(rows["status"] == "finished") & (rows["step"] > 0) & (rows[quantity] > 0)]
+    epochs, values = rows["epoch"].to_numpy(float), np.log(rows[quantity].to_numpy(float))
+    run_ids = rows["run_id"].to_numpy(object)  # in order, as the sweep's snapshots are
+    borders = np.flatnonzero(run_ids[1:] != run_ids[:-1]) + 1
     return {
-        str(run_id): (part["epoch"].to_numpy(float), np.log(part[quantity].to_numpy(float)))
-        for run_id, part in rows.groupby("run_id")
-        if len(part) > 1
+        str(run_ids[a]): (epochs[a:b], values[a:b])
+        for a, b in pairwise((0, *borders, len(rows)))
+        if b - a > 1
     }
 
 
@@ -177,10 +182,12 @@ def _family(runs: pd.DataFrame, paths: dict[str, Path]) -> _Family:
     start, end = max(epochs[0] for epochs, _ in known), min(epochs[-1] for epochs, _ in known)
     grid = np.linspace(start, max(start, end), _GRID)
     curves = np.full((len(batches), len(seeds), _GRID), np.nan)
-    for run in runs.itertuples():
-        if run.run_id in paths:
-            place = np.searchsorted(batches, run.batch_size), np.searchsorted(seeds, run.seed)
-            curves[place] = np.interp(grid, *paths[run.run_id])
+    cells = np.searchsorted(batches, runs["batch_size"])
+    for run_id, cell, seed in zip(
+        runs["run_id"], cells, np.searchsorted(seeds, runs["seed"]), strict=True
+    ):
+        if run_id in paths:
+            curves[cell, seed] = np.interp(grid, *paths[run_id])
     by_batch = runs.groupby("batch_size", sort=True)
     gone = by_batch["status"].agg(lambda status: int((status == "diverged").sum()))
     return _Family(
@@ -193,11 +200,11 @@ def _family(runs: pd.DataFrame, paths: dict[str, Path]) -> _Family:
 
 
 def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: float) -> Break:
-    between, noise = _squares(family.curves)
+    curves = family.curves
     factors = family.batches / family.batches[0]
-    seeds = between.shape[1]
+    seeds = curves.shape[1]
     everyone = np.ones((1, seeds))
-    distance, yard = (np.sqrt(part[0]) for part in _weighted(between, noise, everyone))
+    distance, yard = (np.sqrt(part[0]) for part in mean_squares(curves, everyone))
     lost = family.share_diverged[1:] >= 0.5
     steps = tuple(
         Step(
@@ -214,7 +221,7 @@ def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: 
     last = Interval(math.nan, math.nan, math.nan)
     if all(step.coincides is not None for step in steps):
         draws = np.random.default_rng(_SEED).multinomial(seeds, np.ones(seeds) / seeds, _RESAMPLES)
-        drawn, yards = _weighted(between, noise, draws.astype(float))
+        drawn, yards = mean_squares(curves, draws.astype(float))
         yards = np.where(np.isfinite(yards), yards, yard**2)  # one seed drawn K times
         drawn = np.where(np.isfinite(drawn), drawn, distance**2)  # only seeds without this cell
         kept = (drawn <= tolerance**2 * yards) & ~lost
@@ -231,25 +238,34 @@ def _judge(distance: float, yard: float, tolerance: float) -> bool | None:
     return bool(distance <= tolerance * yard)
 
 
-def _squares(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean squared distances: to the reference (cells − 1, seeds), between seeds (cells, K, K)."""
-    to_reference = ((curves[1:] - curves[:1]) ** 2).mean(axis=2)
-    between_seeds = ((curves[:, :, None] - curves[:, None]) ** 2).mean(axis=3)
-    return to_reference, between_seeds
+def mean_squares(curves: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared distances of ``curves`` (cells, seeds, epochs) with seed ``weights`` (draws,
+    seeds): of each cell to the first, seed by seed; and the yardstick between the seeds of a cell,
+    the median over cells. Each (draws, cells − 1); NaN where no seed has what it takes.
 
-
-def _weighted(
-    to_reference: np.ndarray, between_seeds: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both squares averaged with seed ``weights`` (draws, K); each (draws, cells − 1)."""
-    known = np.isfinite(to_reference)
-    pairs = np.isfinite(between_seeds) & ~np.eye(weights.shape[1], dtype=bool)
+    Between seeds, Σ_{s≠t} w_s w_t |c_s − c_t|² = 2 (Σ w Σ w |c|² − |Σ w c|²): linear in seeds, and
+    about the cell's mean, so that nothing cancels. Seeds that a cell has not are left out of it.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        distance = weights @ np.where(known, to_reference, 0).T / (weights @ known.T)
-        noise = np.einsum("ds,cst,dt->dc", weights, np.where(pairs, between_seeds, 0), weights)
-        noise = noise / np.einsum("ds,cst,dt->dc", weights, pairs.astype(float), weights)
+        to_first = ((curves[1:] - curves[:1]) ** 2).mean(axis=2)
+        known = np.isfinite(to_first)
+        distance = weights @ np.where(known, to_first, 0).T / (weights @ known.T)
+        noise = np.column_stack([_between_seeds(cell, weights) for cell in curves])
         # one yardstick a family: the middle cell's, which a cell that goes wild does not stretch
         known_noise = np.isfinite(noise).any(axis=1)
         yard = np.full(len(noise), np.nan)
         yard[known_noise] = np.nanmedian(noise[known_noise], axis=1)
     return distance, np.repeat(yard[:, None], distance.shape[1], axis=1)
+
+
+def _between_seeds(cell: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(draws,): the mean square between the seeds of a cell (seeds, epochs); NaN without a pair."""
+    known = np.isfinite(cell).all(axis=1)
+    cell, weights = cell[known], weights[:, known]
+    if not len(cell):
+        return np.full(len(weights), np.nan)
+    cell = cell - cell.mean(axis=0)
+    total = weights.sum(axis=1)
+    pairs = total**2 - (weights**2).sum(axis=1)
+    squares = total * (weights @ (cell**2).mean(axis=1)) - ((weights @ cell) ** 2).mean(axis=1)
+    return np.where(pairs > 0, 2 * np.maximum(squares, 0.0) / pairs, np.nan)

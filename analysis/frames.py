@@ -105,7 +105,7 @@ def load(where: Where, only: Collection[str] | None = None) -> Sweep:
     folder = Folder.of(where)
     runs = _sorted(read(folder, "runs").to_pandas(), ["run_id"])
     snapshots = read(folder, "snapshots").to_pandas()
-    begun = set(snapshots["run_id"]) - set(runs["run_id"])
+    begun = set(snapshots["run_id"].unique()) - set(runs["run_id"])
     foreign: set[str] = set()
     if only is not None:
         foreign = (set(runs["run_id"]) | begun) - set(only)

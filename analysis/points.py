@@ -81,7 +81,7 @@ def points(sweep: Sweep, metric: str, at: At) -> Points:
     rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
     rows = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0].assign(**{metric: 0.0})
     chosen = _choose(rows, metric, at)
-    measured = set(rows["run_id"])
+    measured = set(rows["run_id"].unique())
     unseen = _passed_unseen(rows, chosen) if at.kind in ("peak", "loss") else set()
     reached = set(chosen["run_id"])
     chosen = chosen[~chosen["run_id"].isin(unseen)]

@@ -202,7 +202,9 @@ def _draw_points(
     for (_, noise), part in frame.groupby([look.column, frame["noise"].rename("_noise")]):
         tone = look.tones[part[look.column].iloc[0]].light
         x = part[axis.column]
-        axes.vlines(x, undo(part["y_low"]), undo(part["y_high"]), color=tone, linewidth=0.9)
+        bars = part[part["y_low"] < part["y_high"]]  # a run has none, and there may be thousands
+        low, high = undo(bars["y_low"]), undo(bars["y_high"])
+        axes.vlines(bars[axis.column], low, high, color=tone, linewidth=0.9)
         axes.plot(
             x,
             undo(part["y"]),

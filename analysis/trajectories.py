@@ -76,7 +76,9 @@ def _panel(
     batches: list[int],
     keys: Sequence[Key],
 ) -> Panel:
-    rows = rows[rows[quantity] > 0]
+    # few columns: a sweep of many runs is cut into a frame a run
+    columns = ["run_id", "epoch", quantity, "ratio_group", "batch_size"]
+    rows = rows.loc[rows[quantity] > 0, columns]
     title = f"{label(quantity).plain} against epoch at equal η/S"
     with theme.style():
         figure, axes = theme.canvas(EPOCH.tex, label(quantity).tex)
@@ -93,13 +95,11 @@ def _panel(
 
 def _band(cell: pd.DataFrame, quantity: str) -> tuple[np.ndarray, ...]:
     """A common grid of epochs; least, geometric mean and greatest of the seeds' curves on it."""
-    runs = [run for _, run in cell.groupby("run_id")]
-    start = max(run["epoch"].iloc[0] for run in runs)
-    end = max(start, min(run["epoch"].iloc[-1] for run in runs))
+    runs = [run[["epoch", quantity]].to_numpy(float).T for _, run in cell.groupby("run_id")]
+    start = max(epochs[0] for epochs, _ in runs)
+    end = max(start, min(epochs[-1] for epochs, _ in runs))
     grid = np.geomspace(start, end, _GRID)
-    curves = [
-        np.interp(np.log(grid), np.log(run["epoch"]), np.log(run[quantity])) for run in runs
-    ]
+    curves = [np.interp(np.log(grid), np.log(epochs), np.log(values)) for epochs, values in runs]
     low, middle, high = np.min(curves, 0), np.mean(curves, 0), np.max(curves, 0)
     return grid, np.exp(low), np.exp(middle), np.exp(high)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.collapse import breaks, spread
+from analysis.collapse import breaks, mean_squares, spread
 from analysis.frames import load
 from tests.analysis.planted import Planted, planted_points, tables, write, write_frames
 
@@ -167,3 +167,37 @@ def test_the_rank_correlation_is_scipy_s():
 def test_nothing_to_compare_is_not_a_spread_of_0(lr, batch, known):
     found = spread(exact(0.7, -0.7, lr, batch))
     assert (math.isfinite(found.within), math.isfinite(found.across)) == known
+
+
+@pytest.mark.parametrize(
+    ("seeds", "missing"),
+    [
+        (2, []),  # draws of one seed twice have no pair
+        (6, []),
+        (6, [(0, 1), (2, 1), (2, 4)]),  # runs that diverged
+        (6, [(1, s) for s in range(6)]),  # a cell without any
+        (6, [(1, s) for s in range(5)]),  # a cell with one
+    ],
+)
+def test_mean_squares_are_those_over_all_pairs_of_seeds(seeds, missing):
+    rng = np.random.default_rng(0)
+    curves = rng.normal(100.0, 1e-2, (4, seeds, 64))  # far from zero: nothing may cancel
+    for place in missing:
+        curves[place] = np.nan
+    draws = np.vstack([np.ones(seeds), rng.multinomial(seeds, np.ones(seeds) / seeds, 50)])
+    distance, yard = mean_squares(curves, draws.astype(float))
+    for w, got_distance, got_yard in zip(draws, distance, yard, strict=True):
+        between = [_mean(w, ((curves[c] - curves[0]) ** 2).mean(-1)) for c in (1, 2, 3)]
+        np.testing.assert_allclose(got_distance, between, rtol=1e-12)
+        squares = ((curves[:, :, None] - curves[:, None]) ** 2).mean(-1)
+        pairs = np.outer(w, w) * ~np.eye(seeds, dtype=bool)
+        noises = [_mean(pairs, cell) for cell in squares]
+        known = [n for n in noises if np.isfinite(n)]
+        np.testing.assert_allclose(got_yard, np.median(known) if known else np.nan, rtol=1e-9)
+
+
+def _mean(weights, values):
+    """The weighted mean of what is known; NaN without any weight."""
+    known = np.isfinite(values)
+    total = weights[known].sum()
+    return (weights[known] * values[known]).sum() / total if total else np.nan
