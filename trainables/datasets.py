@@ -1,7 +1,7 @@
 """Data sets by name: resolved, described, and loaded as float32 inputs and int64 labels."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -110,20 +110,21 @@ def describe(config: Mapping[str, Any], base_dir: Path) -> DataInfo:
 
     What was read is kept, so that ``load`` in the same process does not read it again.
     """
-    split = _split(resolve(config), base_dir)
+    split = _kept(_read, resolve(config), base_dir)
     return DataInfo(len(split.x_train), len(split.x_test), tuple(split.x_train.shape[1:]),
                     split.classes, split.sha256)
 
 
 def load(config: Mapping[str, Any], base_dir: Path) -> Dataset:
-    """The data, ready to train on: uint8 scaled to [0, 1], then normalised by the training set."""
-    from trainables.moments import channel_moments
+    """The data, ready to train on: uint8 scaled to [0, 1], then normalised by the training set.
 
+    A process keeps what was read and its moments; the arrays are the caller's own.
+    """
     config = resolve(config)
-    split = _split(config, base_dir)
+    split = _kept(_read, config, base_dir)
     normalise = config["normalize"] == "standard" or (
         config["normalize"] == "auto" and split.x_train.ndim > 2)
-    moments = channel_moments(split.x_train) if normalise else None
+    moments = _kept(_moments, config, base_dir) if normalise else None
     return Dataset(_prepared(split.x_train, moments), split.y_train.copy(),
                    _prepared(split.x_test, moments), split.y_test.copy(),
                    split.classes, split.sha256)
@@ -139,13 +140,14 @@ def _prepared(x: "np.ndarray", moments: "tuple[np.ndarray, np.ndarray] | None") 
     return plain / 255 if x.dtype == "uint8" else plain
 
 
-def _split(config: Mapping[str, Any], base_dir: Path) -> "Split":
+def _kept(make: Callable[..., Any], config: Mapping[str, Any], base_dir: Path) -> Any:
+    """What ``make`` makes of the data, kept while its files stay as they are."""
     source = SOURCES[config["name"]].load()
     wanted = json.dumps({k: v for k, v in config.items() if k != "normalize"}, sort_keys=True)
     try:
         stats = [path.stat() for path in source.files(config, base_dir)]
         state = tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)
-        return _read(wanted, base_dir, state)
+        return make(wanted, base_dir, state)
     except ModuleNotFoundError as error:
         raise InputError(f"data {config['name']} needs the package {error.name}", key="data.name",
                          fix=f"pip install {error.name}") from error
@@ -162,3 +164,11 @@ def _split(config: Mapping[str, Any], base_dir: Path) -> "Split":
 def _read(config: str, base_dir: Path, _state: tuple[tuple[int, ...], ...]) -> "Split":
     wanted = json.loads(config)
     return SOURCES[wanted["name"]].load().read(wanted, base_dir)
+
+
+@lru_cache(maxsize=2)
+def _moments(config: str, base_dir: Path, state: tuple[tuple[int, ...], ...]
+             ) -> "tuple[np.ndarray, np.ndarray]":
+    from trainables.moments import channel_moments
+
+    return channel_moments(_read(config, base_dir, state).x_train)

@@ -115,6 +115,18 @@ def test_describe_agrees_with_load_and_reads_once(tmp_path, monkeypatch):
     assert load(config, tmp_path).y_train.any()
 
 
+def test_moments_are_kept_as_long_as_the_file(tmp_path, monkeypatch):
+    config = save(tmp_path, pixels(30, 6, 5)) | {"normalize": "standard", "test_size": 2}
+    before = load(config, tmp_path)
+    from trainables import moments
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moments, "channel_moments", None)  # from here on, computing them would fail
+        np.testing.assert_array_equal(load(config, tmp_path).x_train, before.x_train)
+    save(tmp_path, pixels(30, 6, 5, seed=1))
+    assert abs(load(config, tmp_path).x_train.mean()) < 1e-6
+
+
 def test_a_changed_file_is_read_again_and_has_another_hash(tmp_path):
     config = save(tmp_path, pixels(30, 6, 5))
     before = describe(config, tmp_path)
