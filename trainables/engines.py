@@ -126,12 +126,16 @@ def choose(module: nn.Module, *, batch_size: int, device: torch.device) -> tuple
     always, convolutions not (measured: eager packed convolutions at S = 32 gain nothing, beyond
     they lose). On accelerators packing always pays until the kernels fill it.
     """
-    convolutional = any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
     if device.type != "cpu":
         return "vmap", 64 if batch_size <= 256 else 16
-    if convolutional:
+    if convolves(module):
         return "loop", 4
     return "vmap", 32 if batch_size <= 128 else 16
+
+
+def convolves(module: nn.Module) -> bool:
+    """Whether there are convolutions anywhere in it."""
+    return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
 
 
 def vectorises(module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor,

@@ -55,7 +55,7 @@ def given(pack: Pack, step: int) -> Given:
     epoch, batch = pack.calendar.locate(step)
     adam = pack.optimizer.adam
     return Given(
-        index=pack.epoch(epoch)[:, batch],
+        index=pack.epoch(epoch)[:, batch].contiguous(),
         rate=pack.lr * lr_factor(pack.train["lr_schedule"], step, pack.calendar, pack.steps),
         step=torch.full((), step, dtype=torch.int64, device=pack.device),
         keys=pack.keys_at(step),

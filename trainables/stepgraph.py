@@ -1,21 +1,20 @@
 """The device's part of a step as one graph: compiled, and on CUDA captured and replayed.
 
-A compiled graph gives the same bits in every process, from a warm, cold or disabled cache; a
-capture replays the kernels that the graph runs anyhow. So neither is more than speed: which engine
-a pack has (``engines``) is part of its numerics, where and when its graph was made is not.
+One graph serves every batch size and size of the data, and every width where the model has no
+convolutions (measured: as fast as a graph of its own for each shape, and a graph takes seconds to
+compile). A capture replays the kernels that the graph runs anyhow, so it changes no bits.
 """
 
 import copy
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from trainables.engines import SINGLE
+from trainables.compiling import compiled
+from trainables.engines import SINGLE, convolves
 
 if TYPE_CHECKING:
     from trainables.pack import Pack, PackState
@@ -24,32 +23,30 @@ if TYPE_CHECKING:
 Tensors = dict[str, Tensor]
 Step = Callable[["Pack", "PackState", "Given"], None]
 _SHARED = {"x_train", "noise", "given/step"}  # by all runs; every other tensor is (R, …)
+_OF_EXAMPLES = {"x_train": 0, "noise": 0, "labels": 1, "noisy_inputs": 1}  # which dimension is N
+_RUNS, _BATCH, _EXAMPLES = 5, 7, 11  # what a graph is traced with: any numbers that differ
 _FIXED = ("x_train", "labels", "noisy_inputs", "noise", "momentum", "weight_decay",
           "gradient_noise")
 _ENDED = ("outcome", "end_step", "end_loss")
 _WARM_CALLS = 3  # on CUDA: before a capture, so that every library has its workspace
 
 
-class CannotCompile(Exception):
-    """The step of this model cannot be compiled on this machine; in words."""
-
-
 class StepGraph:
     """``step(pack, state, given)`` of a pack of a compiled engine, made at its first call.
 
     For packed engines one graph serves all runs; else one graph of a single run is called for each
-    that is alive. A graph is made for each shape of minibatch that comes.
+    that is alive.
     """
 
     def __init__(self, step: Step):
-        self._step, self._graphs = step, {}
+        self._step, self._graph = step, None
         self._capture = _Capture()
 
     def __call__(self, pack: "Pack", state: "PackState", at: "Given") -> None:
         kept = tensors_of(pack, state)
         given = {f"given/{n}": t for n, t in at.tensors().items()}
         every = kept | given
-        graph = self._graph(pack, every)
+        graph = self._graph = self._graph or _made(self._step, pack, every)
         if not pack.engine.packed:
             alive = state.alive
             on_cpu = pack.device.type == "cpu"  # elsewhere, to ask would wait for the device
@@ -59,12 +56,6 @@ class StepGraph:
             self._capture(graph, list(kept.values()), list(given.values()))
         else:
             graph(*every.values())
-
-    def _graph(self, pack: "Pack", every: Tensors) -> Callable[..., None]:
-        key = (every["given/index"].shape[1], len(every))
-        if key not in self._graphs:
-            self._graphs[key] = _made(self._step, pack, every)
-        return self._graphs[key]
 
 
 def tensors_of(pack: "Pack", state: "PackState") -> Tensors:
@@ -123,41 +114,40 @@ def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"
 
 def _made(step: Step, pack: "Pack", every: Tensors) -> Callable[..., None]:
     """The step on tensors like ``every`` (their first run's where runs are not packed)."""
-    names = list(every)
+    names, runs = list(every), _runs(pack)
+    examples = [_example(n, t, runs) for n, t in every.items()]
+    free = {_BATCH, _EXAMPLES} | ({_RUNS} if runs == _RUNS else set())
 
     def flat(*tensors: Tensor) -> tuple[()]:
         step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
         return ()
 
-    return compiled(flat, [t if pack.engine.packed or n in _SHARED else t[:1]
-                           for n, t in every.items()])
+    return compiled(flat, examples, [
+        [d for d in range(t.dim()) if _may_differ(n, d) and t.shape[d] in free]
+        for n, t in zip(names, examples, strict=True)])
 
 
-def compiled(function: Callable[..., Any], examples: Sequence[Tensor]) -> Callable[..., Any]:
-    """``function`` of tensors, traced once for inputs like ``examples`` and compiled.
-
-    Whatever it does to its inputs in place, the graph does too. CannotCompile where it cannot be
-    traced (it asks for a value, or holds tensors of its own) or there is no C++ compiler.
-    """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
-    from torch._inductor import standalone_compile
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    options = {"cpp.threads": torch.get_num_threads(), "triton.cudagraphs": False}
-    try:
-        graph = make_fx(function, tracing_mode="fake")(*examples)
-        with torch.no_grad():
-            return standalone_compile(graph, list(examples), dynamic_shapes="from_example_inputs",
-                                      options={"config_patches": options})
-    except Exception as error:
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        raise CannotCompile(told[0]) from error
+def _runs(pack: "Pack") -> int:
+    """The runs that the graph is traced with: the width itself where it must be a constant."""
+    if not pack.engine.packed:
+        return 1
+    return pack.width if pack.width == 1 or convolves(pack.trainer) else _RUNS
 
 
-def _cache() -> Path:
-    """Where compiled graphs are kept between processes: the user's own cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sgdscope" / "inductor"
+def _example(name: str, like: Tensor, runs: int) -> Tensor:
+    shape = list(like.shape)
+    if name not in _SHARED:
+        shape[0] = runs
+    if name in _OF_EXAMPLES:
+        shape[_OF_EXAMPLES[name]] = _EXAMPLES
+    if name == "given/index":
+        shape[1] = _BATCH
+    return like.new_zeros(shape)
+
+
+def _may_differ(name: str, dim: int) -> bool:
+    by_run = dim == 0 and name not in _SHARED
+    return by_run or _OF_EXAMPLES.get(name) == dim or name == "given/index"
 
 
 class _Capture:
