@@ -31,10 +31,12 @@ def identity_columns(config: Mapping[str, Any]) -> dict[str, Any]:
 def config_types(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """config_… column -> "int" | "float" | "str" | "bool", over all runs of a sweep."""
     kinds: dict[str, set[str]] = {}
-    for config in configs:
-        for name, value in identity_columns(config).items():
-            if name.startswith("config_"):
-                found = kinds.setdefault(name, set())
+    # Runs share sections; by value, so that an id stays taken while it is known.
+    sections = {(n, id(v)): (n, v) for config in configs for n, v in config.items()}
+    for name, section in sections.values():
+        for path, value in _leaves({name: section}):
+            if path not in _NAMED:
+                found = kinds.setdefault("config_" + "_".join(path), set())
                 if value is not None:
                     found.add(type(value).__name__)
     return {n: _common(k) for n, k in kinds.items()}

@@ -64,8 +64,7 @@ def run_configs(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:
         "measure": {"when": dict(spec.measure.when), "set_size": spec.measure.set_size,
                     "monitors": [[n, dict(o)] for n, o in spec.measure.monitors]},
     }
-    resolved = _Models(spec)
-    return [{**common, **_sections(spec, cell, resolved)} for cell in cells]
+    return [{**common, **sections} for sections in map(_Sections(spec), cells)]
 
 
 def swept(spec: Spec) -> dict[str, str | None]:
@@ -152,6 +151,7 @@ class _Expansion:
         self._aliases = {n: axes.aliases(n, spec.model) for n in self._paths}
         self._defaults = self._default_values()
         self._wrong: dict[tuple[str, str], tuple[InputError, _Point, int]] = {}
+        self._right: set[str] = set()  # values that were checked, whatever the seed
 
     def _default_values(self) -> dict[str, Any]:
         """Every assigned scalar with its constant, in an order that the sweep has no say in."""
@@ -221,7 +221,10 @@ class _Expansion:
                                              computed=computed)
         if found["train.batch_size"] == "full":
             found["train.batch_size"] = self._size
-        self._check(point, found)
+        values = _but_the_seed(found)
+        if values not in self._right:
+            self._check(point, found)
+        self._right.add(values)
         return found
 
     def _place(self, point: _Point, name: str) -> tuple[str, bool]:
@@ -270,13 +273,28 @@ class _Expansion:
                              fix=f"measure less often: at most {MOST_SNAPSHOTS:,} times a run")
 
 
-def _sections(spec: Spec, cell: Cell, resolved: _Models) -> dict[str, Any]:
-    """The sections of a run's config that a sweep may change, and its seed."""
-    config = {"train": dict(spec.train), "noise": dict(spec.noise), "seed": 0}
-    for path, value in cell.values.items():
-        section, _, key = path.partition(".")
-        if section in ("train", "noise"):
-            config[section][key] = value
-    config["train"] = training.folded(config["train"])
-    config["seed"] = cell.values.get("seed", 0)
-    return {"model": resolved(cell.values), **config}
+class _Sections:
+    """What a sweep may change of a run's config; runs that differ in the seed alone share it."""
+
+    def __init__(self, spec: Spec):
+        self._spec, self._models, self._known = spec, _Models(spec), {}
+
+    def __call__(self, cell: Cell) -> dict[str, Any]:
+        key = _but_the_seed(cell.values)
+        if key not in self._known:
+            self._known[key] = self._made(cell)
+        return {**self._known[key], "seed": cell.values.get("seed", 0)}
+
+    def _made(self, cell: Cell) -> dict[str, Any]:
+        config = {"train": dict(self._spec.train), "noise": dict(self._spec.noise)}
+        for path, value in cell.values.items():
+            section, _, key = path.partition(".")
+            if section in config:
+                config[section][key] = value
+        folded = training.folded(config["train"])
+        return {"model": self._models(cell.values), **config, "train": folded}
+
+
+def _but_the_seed(values: Mapping[str, Any]) -> str:
+    """Equal for cells of one sweep that differ in the seed at most."""
+    return repr([pair for pair in values.items() if pair[0] != "seed"])

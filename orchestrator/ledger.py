@@ -32,6 +32,7 @@ class Ledger:
 
     def __init__(self, store: LocalStore):
         self.store = store
+        self._schemas: dict[str, pa.Schema] = {}
 
     # the sweep
 
@@ -46,10 +47,12 @@ class Ledger:
 
     def schema(self, table: str) -> pa.Schema:
         """The table's schema as fixed when the sweep was first written."""
-        content = self.store.read(f"tables/{table}/{SCHEMA_PART}")
-        if content is None:
-            raise FileNotFoundError(f"tables/{table}/{SCHEMA_PART} is missing")
-        return pq.read_schema(io.BytesIO(content))
+        if table not in self._schemas:
+            content = self.store.read(f"tables/{table}/{SCHEMA_PART}")
+            if content is None:
+                raise FileNotFoundError(f"tables/{table}/{SCHEMA_PART} is missing")
+            self._schemas[table] = pq.read_schema(io.BytesIO(content))
+        return self._schemas[table]
 
     def ended_runs(self) -> set[str]:
         """The ids of the runs whose final row is published."""
@@ -88,7 +91,8 @@ class Ledger:
     def begin(self, pack: Mapping[str, Any]) -> dict[str, Any]:
         """Fixes a pack before its first step; the one fixed earlier, if there is one."""
         path = f"packs/{pack['pack_id']}/pack.json"
-        self.store.create(path, json.dumps(pack, indent=1, sort_keys=True).encode() + b"\n")
+        # on one line: indenting takes json ten times as long, and a pack may have 256 members
+        self.store.create(path, json.dumps(pack, sort_keys=True).encode() + b"\n")
         return json.loads(self.store.read(path))
 
     def fixed(self, pack_id: str) -> dict[str, Any] | None:

@@ -6,11 +6,11 @@ they stand in each run's config, so a run is what it does, however its steps wer
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.columns import monitor_columns
 from orchestrator.errors import each
@@ -26,6 +26,7 @@ MOST_SNAPSHOTS = 10_000  # of a budget: its steps are listed in every run's conf
 LENGTH = ("batch_size", "batch_schedule", "steps", "epochs", "until", "sampling", "optimizer",
           "fisher_penalty", "fisher_every")  # of `train`: what costs
 CLASSES = monitors.Sizes.classes  # of data whose classes are not said
+T = TypeVar("T")
 Chosen = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
@@ -138,23 +139,36 @@ def sizes_of(config: Mapping[str, Any], classes: int) -> monitors.Sizes:
 
 
 def _steady(config: Mapping[str, Any], base_dir: Path, classes: int) -> dict[str, Any]:
-    """The config with the options by which each monitor spends what it declares."""
+    """``measure`` with the options by which each monitor spends what it declares."""
     chosen = monitors.steadied(
         config["measure"]["monitors"], sizes_of(config, classes), base_dir)
-    return {**config, "measure": {**config["measure"], "monitors": [list(m) for m in chosen]}}
+    return {**config["measure"], "monitors": [list(m) for m in chosen]}
 
 
 def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path,
             classes: int = CLASSES) -> list[Costs]:
     """The costs of many runs, those of runs that are alike computed once."""
     known: dict[str, Costs] = {}
-    result = []
-    for config in configs:
+
+    def cost(config: Mapping[str, Any]) -> Costs:
         train = {k: v for k, v in config["train"].items() if k in LENGTH}
         key = json.dumps([train, config["model"].get("batch_norm"), config["measure"]],
                          sort_keys=True)
         if key not in known:
             known[key] = costs(config, base_dir, classes)
+        return known[key]
+
+    return _once(cost, list(configs))
+
+
+def _once(make: Callable[[Mapping[str, Any]], T], configs: Sequence[Mapping[str, Any]]) -> list[T]:
+    """``make`` of each config, once for those that share all sections and differ in the seed."""
+    known: dict[tuple[int, ...], T] = {}
+    result = []
+    for config in configs:
+        key = tuple(id(config[name]) for name in ("data", "model", "train", "measure"))
+        if key not in known:
+            known[key] = make(config)
         result.append(known[key])
     return result
 
@@ -170,20 +184,22 @@ def budgeted(configs: Sequence[Mapping[str, Any]], budget: float | None,
     if budget is None:
         of_runs(configs, base_dir, classes)
         return [dict(c) for c in configs]
-    configs = [_steady(c, base_dir, classes) for c in configs]
+    steady = _once(partial(_steady, base_dir=base_dir, classes=classes), configs)
+    configs = [{**c, "measure": measure} for c, measure in zip(configs, steady, strict=True)]
     result: list[dict[str, Any]] = []
     short: list[tuple[float, Costs, Mapping[str, Any]]] = []
-    steps_of: dict[int, list[int]] = {}
+    resolved: dict[tuple[int, int], dict[str, Any]] = {}
     for config, cost in zip(configs, of_runs(configs, base_dir, classes), strict=True):
-        when = config["measure"]["when"]
-        if id(cost) not in steps_of:
+        measure, key = config["measure"], (id(config["measure"]), id(cost))
+        if key not in resolved:
+            when = measure["when"]
             least = max(1, when["initial"] + when["final"])
             needed = (least * cost.snapshot + cost.watching) / cost.training
             if budget < needed * (1 - 1e-9):
                 short.append((needed, cost, when))
-            steps_of[id(cost)] = _steps(config, cost, budget)
-        when = {**when, "steps": steps_of[id(cost)]}
-        result.append({**config, "measure": {**config["measure"], "when": when}})
+            steps = _steps(config, cost, budget)
+            resolved[key] = {**measure, "when": {**when, "steps": steps}}
+        result.append({**config, "measure": resolved[key]})
     if short:
         raise _too_small(budget, *max(short, key=lambda s: s[0]))
     return result

@@ -55,10 +55,28 @@ def folder_of(spec: Any) -> Path:
 
 def identity(config: Mapping[str, Any], data_sha256: str) -> str:
     """run_id: first 16 hex digits of the SHA-256 of everything that can change the run's rows."""
-    data = {k: v for k, v in config["data"].items() if k not in _PLACES}
-    whole = {**config, "data": data | {"sha256": data_sha256}, "numerics": NUMERICS}
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return identities([config], data_sha256)[0]
+
+
+def identities(configs: Sequence[Mapping[str, Any]], data_sha256: str) -> list[str]:
+    """The ``identity`` of each; the text of a section that configs share is made once."""
+    known: dict[tuple[str, int], str] = {}  # the configs keep what the ids stand for
+
+    def text(name: str, value: Any) -> str:
+        if (name, id(value)) not in known:
+            content = _placeless(value) | {"sha256": data_sha256} if name == "data" else value
+            known[name, id(value)] = f"{_canonical(name)}:{_canonical(content)}"
+        return known[name, id(value)]
+
+    found = []
+    for config in configs:
+        whole = ",".join(text(n, v) for n, v in sorted({**config, "numerics": NUMERICS}.items()))
+        found.append(hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:16])
+    return found
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def make_plan(spec: Any, *, yes: bool = False) -> Plan:
@@ -72,23 +90,24 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
     info = _told(spec, _describe, "data")
-    sized = [_sized(c, info) for c in run_configs(spec, expand(spec, info.train_size))]
+    sized = _sized(run_configs(spec, expand(spec, info.train_size)), info)
     configs = _told(
         spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir, info.classes),
         "measure.budget")
-    runs = tuple({i: Run(i, c) for c in configs for i in [identity(c, info.sha256)]}.values())
+    ids = identities(configs, info.sha256)
+    runs = tuple({i: Run(i, c) for i, c in zip(ids, configs, strict=True)}.values())
     suits = _Suits(spec, info)
-    for config in {json.dumps(r.config["model"], sort_keys=True): r.config for r in runs}.values():
+    for config in {id(r.config["model"]): r.config for r in runs}.values():
         _told(spec, lambda _, c=config: suits(c), "model")
     return _against(spec, info, runs, suits, Ledger(LocalStore(folder)))
 
 
-def _sized(config: Mapping[str, Any], info: Any) -> dict[str, Any]:
-    """The config with the sizes that its data turned out to have."""
-    data = {**config["data"], "train_size": info.train_size, "test_size": info.test_size}
-    wanted = config["measure"].get("set_size") or 2048
-    measure = {**config["measure"], "set_size": min(info.train_size, wanted)}
-    return {**config, "data": data, "measure": measure}
+def _sized(configs: Sequence[Mapping[str, Any]], info: Any) -> list[dict[str, Any]]:
+    """The configs, which have data and measuring in common, with the sizes that the data have."""
+    data = {**configs[0]["data"], "train_size": info.train_size, "test_size": info.test_size}
+    wanted = configs[0]["measure"].get("set_size") or 2048
+    measure = {**configs[0]["measure"], "set_size": min(info.train_size, wanted)}
+    return [{**c, "data": data, "measure": measure} for c in configs]
 
 
 def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger: Ledger) -> Plan:

@@ -89,6 +89,28 @@ def test_a_run_id_is_for_ever():
     assert identity(config, "x") == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@pytest.mark.parametrize("budget", [None, 200.0])
+def test_runs_that_share_what_is_equal_have_the_ids_of_their_own_configs(tmp_path, budget):
+    # a grid of 10,000 runs is planned in a second because text and checks are made once a cell
+    found = plan(tiny(
+        tmp_path, measure={"budget": budget, "set_size": 50, "monitors": ["spectrum"]},
+        model={"name": "mlp", "width": 8, "depth": 1},
+        sweep={"axes": {"lr": [0.1, 1.0], "momentum": [0, 0.0, 0.9], "width": [8, 16],
+                        "label_noise": [0, 0.5], "seed": {"count": 3}}}))
+    assert len(found.runs) == 2 * 2 * 2 * 2 * 3
+    for run in found.runs:
+        alone = json.loads(json.dumps(run.config))
+        assert identity(alone, found.data.sha256) == run.run_id
+        data = {k: v for k, v in alone["data"].items() if k not in ("root", "download", "path")}
+        whole = {**alone, "data": {**data, "sha256": found.data.sha256}, "numerics": 1}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == run.run_id
+    assert len({id(r.config["train"]) for r in found.runs}) <= 16  # shared, whatever the seed
+    values = {(c["train"]["lr"], c["train"]["momentum"], c["model"]["width"], c["noise"]["label"],
+               c["seed"]) for c in (r.config for r in found.runs)}
+    assert len(values) == 48
+
+
 def test_a_copied_data_file_gives_the_same_runs(tmp_path):
     draw = np.random.default_rng(0)
     for folder in ("a", "b"):
