@@ -12,8 +12,10 @@ from trainables.ahead import Ahead
 from trainables.costs import GE_FORWARD, GE_GRADIENT
 from trainables.eigen import hessian_eigenpairs
 from trainables.gradients import Minibatches, minibatch_gradients
+from trainables.hessian import curvature_of
 from trainables.linalg.lanczos import Eigenpairs
 from trainables.linalg.products import Curvature, flatten
+from trainables.linalg.tangent import Tangents
 from trainables.losses import per_example
 from trainables.pack import Pack, PackState
 
@@ -152,14 +154,11 @@ class Probe:
         return loss / len(index), right / len(index)
 
     @cached_property
-    def curvature(self) -> Curvature:
+    def curvature(self) -> Curvature | Tangents:
         """Gradient and Hessian products on the measurement set; 1 GE, then 2 GE a product."""
-        def loss_sums(params: Tensors, chunk: Tensor) -> Tensor:
-            return self.losses_of(params, chunk).sum(1)
-
-        each = max(1, GRAPH_BYTES // (3 * graph_bytes(self.pack) * len(self.seeds)))
+        found = curvature_of(self)
         self.spend(GE_GRADIENT)
-        return Curvature(loss_sums, self.params, self.pack.measure_set.split(each), self.size)
+        return found
 
     @cached_property
     def gradient(self) -> Tensor:

@@ -21,14 +21,15 @@ class Space:
     H V = V T + Q C with T = ``projected`` (R, size, size) and C = ``coupling`` (R, width, size),
     float64 on the host. ``scale`` (R,) is the largest |H v| seen, ``asymmetry`` (R,) how far the
     products were from those of a symmetric matrix, ``alive`` (R,) false from a run's first
-    non-finite number on; its rows are zero from there. No run's numbers depend on another's, or
-    on its place in the pack.
+    non-finite number on; its rows are zero from there, as are those of runs that were closed. No
+    run's numbers depend on another's, or on its place in the pack.
     """
 
     def __init__(self, start: Tensor):
         runs, width, self.dim = start.shape
         self.size, self.width = 0, 0
         self.alive = torch.ones(runs, dtype=torch.bool)
+        self._going = self.alive.clone()
         self.projected = torch.zeros(runs, 0, 0, dtype=torch.float64)
         self.coupling = torch.zeros(runs, width, 0, dtype=torch.float64)
         self.scale = torch.zeros(runs, dtype=torch.float64)
@@ -42,11 +43,18 @@ class Space:
         """(R,) what rounding may have done to an eigenvalue."""
         return ROUNDING * torch.finfo(self._rows.dtype).eps * self.scale + self.asymmetry
 
+    def close(self, runs: Tensor) -> None:
+        """Nothing more is computed of ``runs``: they give zero vectors to products."""
+        self._going[runs] = False
+
     def expand(self, product: Product, direction: Tensor) -> None:
         """Moves the combination ``direction`` (R, width) of the front into the basis."""
         self._turn(direction)
         m = self.size
-        image = aligned(product(self._rows[:, m, :self.dim]).detach())
+        rows = self._rows[:, m]
+        if not self._going.all():
+            rows[~self._going.to(rows.device)] = 0
+        image = aligned(product(rows[:, :self.dim]).detach())
         self.scale = torch.maximum(self.scale, _norm(image).nan_to_num(0, 0, 0))
         rest, parts = self._split(image)
         self.alive &= parts.isfinite().all(1)
@@ -96,13 +104,13 @@ class Space:
         """
         norm = _norm(vector)
         self.alive &= norm.isfinite()
-        spent = norm <= ROUNDING * torch.finfo(vector.dtype).eps * reference
+        spent = (norm <= ROUNDING * torch.finfo(vector.dtype).eps * reference) & self._going
         if spent.any():
             generator = torch.Generator().manual_seed(self.size + self.width)
             fresh = torch.randn(self.dim, generator=generator, dtype=torch.float64)
             fresh = self._split(aligned(fresh).to(vector).expand_as(vector))[0]
             vector = torch.where(spent.to(vector.device)[:, None], fresh, vector)
-        alive = self.alive.to(vector.device)[:, None]
+        alive = (self.alive & self._going).to(vector.device)[:, None]
         unit = torch.where(alive, vector / _norm(vector).to(vector)[:, None], 0)
         place = self.size + self.width
         if place == self._rows.shape[1]:

@@ -71,6 +71,7 @@ def extreme_eigenpairs(product: Product, start: Tensor, *, k: int, smallest: boo
     while len(search.open):
         space.expand(product, direction)
         direction = search.judge(space, last=space.size == limit)
+        space.close(search.ended)
     return search.result(space)
 
 
@@ -82,7 +83,7 @@ class _Search:
         self.k, self.block, self.slack = k, block, slack
         self.tolerance, self.low_tolerance = tolerance, low_tolerance
         self.weight = 2 * (doubt * math.gamma(block / 2 + 1)) ** (2 / block) / dim
-        self.open = torch.arange(runs)
+        self.open, self.ended = torch.arange(runs), torch.arange(0)
         self.products = torch.zeros(runs, dtype=torch.int64)
         self.converged = torch.zeros(runs, dtype=torch.bool)
         self._exhausted_at = torch.full((runs, k), torch.nan, dtype=torch.float64)
@@ -117,7 +118,7 @@ class _Search:
         if space.size >= self.block:  # the start vectors come first
             known = ~way.isnan().any(1, keepdim=True)
             onward[self.open] = torch.where(known, way, onward[self.open])
-        self.open = self.open[~closed]
+        self.open, self.ended = self.open[~closed], self.open[closed]
         return onward
 
     def _ends(self, ritz: Ritz) -> list[tuple[Ritz, Tensor]]:

@@ -78,6 +78,7 @@ def follow(product: Product, track: Track, *, tolerance: float, slack: float) ->
         hopeful = ~_sound(found, tolerance, slack) & (rest < found.values[:, -1]) & near
         if not hopeful.any():
             break
+        space.close((~hopeful).nonzero().flatten())
         space.expand(product, way)
         products = products + hopeful
         newer, way = _pairs(space, rest, kept - 1)
