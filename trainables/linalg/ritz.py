@@ -64,36 +64,54 @@ class Ritz:
         a few μ from there up to the width of the spectrum, and the edges of what is left out:
         between them the weight was never seen to be larger, but that is not proved.
         """
-        count, width = above.shape[1], self.values[:, :1] - self.values[:, -1:]
-        base = self.values[:, :count] + above
-        ladder = [self.values[:, :count] + width / RUNG**i for i in range(RUNGS)]
-        edges = [self.values[:, i, None] + side * apart
-                 for i in range(count - 1) for side in (1.0, -1.0)]
-        above_it = torch.stack([base, *ladder], dim=2)
-        points = torch.cat([above_it, *(e.expand_as(base)[..., None] for e in edges)], dim=2)
-        larger = torch.arange(count) < torch.arange(count)[:, None]  # (i, l): θ_l before θ_i
-        distance = (points[..., None] - self.values[:, None, None, :count]).abs()
-        close = (distance < 0.999 * apart[:, :, None, None]) & larger[:, None]
-        rungs = torch.arange(count).repeat_interleave(above_it.shape[2])
-        found = [self._hiding_at(points.flatten(1), torch.zeros(count * points.shape[2])),
-                 self._hiding_at(above_it.flatten(1), rungs)]
-        sizes = points.shape[2], above_it.shape[2]
-        weights = torch.cat([
-            w.view(len(w), count, n) for (w, _), n in zip(found, sizes, strict=True)], dim=2)
-        ways = torch.cat([
-            d.view(len(d), count, n, d.shape[2]) for (_, d), n in zip(found, sizes, strict=True)],
-            dim=2)
-        everywhere = torch.cat([points, above_it], dim=2) >= base[..., None]
-        known = torch.cat([~close.any(3), torch.ones_like(above_it, dtype=torch.bool)], dim=2)
-        weights = torch.where(everywhere & known, weights, 0.0)
+        base = self.values[:, : above.shape[1]] + above
+        found = [self._at(base, apart), self._elsewhere(above.shape[1], apart)]
+        points, weights, ways = (torch.cat(parts, dim=2) for parts in zip(*found, strict=True))
+        weights = torch.where(points >= base[..., None], weights, 0.0)
         worst = weights.nan_to_num(torch.inf).argmax(2, keepdim=True)
         ways = ways.gather(2, worst[..., None].expand(-1, -1, -1, ways.shape[-1]))
         return weights.gather(2, worst)[:, :, 0], ways[:, :, 0]
 
-    def _hiding_at(self, points: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    def _elsewhere(self, count: int, apart: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The points of ``hiding`` that do not depend on ``above``; as ``_at``."""
+        width = self.values[:, :1] - self.values[:, -1:]
+        ladder = self.values[:, :count, None] + width[..., None] / RUNG ** torch.arange(
+            RUNGS, dtype=width.dtype)
+        edges = [self.values[:, i, None] + side * apart
+                 for i in range(count - 1) for side in (1.0, -1.0)]
+        found = [self._at(ladder, apart)]
+        if edges:
+            edges = torch.cat(edges, dim=1)[:, None].expand(-1, count, -1)
+            found.append(self._at(edges, apart, left=False))
+        return tuple(torch.cat(parts, dim=2) for parts in zip(*found, strict=True))
+
+    def _at(self, points: Tensor, apart: Tensor, *, left: bool = True
+            ) -> tuple[Tensor, Tensor, Tensor]:
+        """Points (A, j[, n]), the weights there (A, j, n') and their directions (A, j, n', width).
+
+        Of H, 0 within ``apart`` of a larger Ritz value; and, n' = 2 n, of what is ``left`` of H
+        without the larger Ritz vectors, which for the first is the same.
+        """
+        points = points.view(*points.shape[:2], -1)
+        count, each = points.shape[1:]
+        weights, ways = self._hiding_at(points.flatten(1), None)
+        if count > 1:
+            larger = torch.arange(count) < torch.arange(count)[:, None]  # (i, l): θ_l before θ_i
+            distance = (points[..., None] - self.values[:, None, None, :count]).abs()
+            close = (distance < 0.999 * apart[:, :, None, None]) & larger[:, None]
+            weights = torch.where(close.any(3).flatten(1), 0.0, weights)
+        found = [(points, weights, ways)]
+        if left and count > 1:
+            first = torch.arange(count).repeat_interleave(each)
+            found.append((points, *self._hiding_at(points.flatten(1), first)))
+        return tuple(torch.cat([p.view(len(p), count, each, *p.shape[2:] if i == 2 else ())
+                                for p in parts], dim=2)
+                     for i, parts in enumerate(zip(*found, strict=True)))
+
+    def _hiding_at(self, points: Tensor, first: Tensor | None) -> tuple[Tensor, Tensor]:
         """The start's weight on an eigenvector of eigenvalue μ = ``points`` (A, j), at most.
 
-        Of H without its Ritz vectors before ``first`` (j,).
+        Of H, or of H without its Ritz vectors before ``first`` (j,).
 
         And (A, j, width), its direction in the front. Let q be its part in the front, F the
         residuals and D = diag(1 / (μ - θ)). Then its part in the basis is D Fᵀ q and in the start
@@ -103,10 +121,17 @@ class Ritz:
         gap = points[:, :, None] - self.values[:, None]
         part = self.residuals[:, None] / gap[:, :, None]
         part = part.nan_to_num(0, torch.inf, -torch.inf)  # no residual, no gap: nothing hides
-        part = part * (torch.arange(gap.shape[2]) >= first[:, None])[:, None]
-        whole = dots(part, part) + torch.eye(part.shape[2], dtype=part.dtype)
+        if first is not None:
+            part = part * (torch.arange(gap.shape[2]) >= first[:, None])[:, None]
+        whole, along = dots(part, part), dots(part, self.start[:, None])
+        if part.shape[2] == 1:
+            root = (whole + 1).sqrt()
+            seen = along / root
+            most = seen.square().argmax(3, keepdim=True)
+            return seen.square().sum((2, 3)), (seen.gather(3, most) / root)[..., 0]
+        whole = whole + torch.eye(part.shape[2], dtype=part.dtype)
         root = torch.linalg.cholesky_ex(whole)[0]
-        seen = torch.linalg.solve_triangular(root, dots(part, self.start[:, None]), upper=False)
+        seen = torch.linalg.solve_triangular(root, along, upper=False)
         weights = seen.square().sum(2)
         most = weights.argmax(2)[:, :, None, None].expand_as(seen[..., :1])
         way = torch.linalg.solve_triangular(root.mT, seen.gather(3, most), upper=True)
@@ -119,8 +144,12 @@ class Ritz:
         is not ``done`` (A,), a value with a large residual, and any after it, may stand in the
         place of one that was not found yet: its bound reaches the value before.
         """
+        places, elsewhere, _ = self._elsewhere(guess.shape[1], apart)
+
         def holds(above: Tensor) -> Tensor:  # NaN does not
-            return self.hiding(above, apart)[0] <= weight
+            base = self.values[:, : above.shape[1]] + above
+            others = torch.where(places >= base[..., None], elsewhere, 0.0)
+            return torch.cat([self._at(base, apart)[1], others], dim=2).amax(2) <= weight
 
         high = guess.clamp_min(torch.finfo(guess.dtype).tiny)
         while not (enough := holds(high)).all() and high.isfinite().all():
