@@ -35,7 +35,7 @@ def weight(pack: PackPlan) -> float:
     """A pack's relative cost, without measuring anything: its updates and its snapshots."""
     steps, snapshots = lengths(pack)
     config = pack.members[0].config
-    runs = pack.width if pack.engine == "vmap" else len(pack.members)
+    runs = pack.width if pack.engine.startswith("vmap") else len(pack.members)
     size, batch = config["measure"]["set_size"], config["train"]["batch_size"]
     return steps * (4.0 + runs * (0.1 + batch / 64)) + snapshots * runs * size / 32
 
@@ -98,7 +98,7 @@ def _earlier(plan: Plan) -> dict[str, float]:
         return {}
     from analysis.tables import read
 
-    columns = read(plan.folder, "runs").select(["run_id", "time_train_s", "time_measure_s"])
+    columns = read(plan.folder, "runs", ["run_id", "time_train_s", "time_measure_s"])
     spent = {i: t + m for i, t, m in zip(*columns.to_pydict().values(), strict=True)}
     groups: dict[str, list[float]] = {}
     for run in ended:

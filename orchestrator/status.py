@@ -56,7 +56,7 @@ def status_of(folder: Path) -> Status:
                                 "give <storage>/<name>, the folder that `run` printed"))
     store = LocalStore(folder)
     wanted = set((store.read("planned.txt") or b"").decode().split())
-    table = read(folder, "runs").select(["run_id", "status"]).to_pydict()
+    table = read(folder, "runs", ["run_id", "status"]).to_pydict()
     ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
     begun = sum(1 for _ in Ledger(store).open_packs())
     probes = set((store.read("planned_probes.txt") or b"").decode().split())
