@@ -6,8 +6,10 @@ import signal
 import warnings
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from analysis import report
 from analysis.errors import LeftAside, TableError
 from analysis.schema import TABLES, sweep_schema
 from analysis.tables import read, union
@@ -15,6 +17,7 @@ from orchestrator import compaction
 from orchestrator.compaction import MANY, compact, compact_many
 from orchestrator.ledger import SCHEMA_PART, Ledger
 from orchestrator.store import LocalStore
+from tests.analysis.planted import Planted, write
 
 
 @pytest.fixture
@@ -188,6 +191,35 @@ def test_many_parts_are_compacted_unasked_and_few_are_not(store):
     commit(store, range(100, 100 + MANY))
     assert compact_many(store)
     assert union(store.root, "runs").held == set(union(store.root, "runs").parts)
+
+
+def test_the_analysis_is_the_same_to_the_byte(tmp_path):
+    # the rows come in another order: the first part was the last to be taken in
+    folder = write(tmp_path / "sweep", Planted(seeds=2, parts=3))
+    first = {p: p.read_bytes() for p in (folder / "tables").glob("*/pack0-0.parquet")}
+    report.write(folder)
+    plain = analysed(folder)
+    for path in first:
+        path.unlink()
+    compact(LocalStore(folder))
+    for path, content in first.items():
+        path.write_bytes(content)
+    for _ in range(2):  # beside the compacted table, then in it
+        report.write(folder)
+        assert analysed(folder) == plain
+        compact(LocalStore(folder))
+    assert union(folder, "runs").rows["run_id"] != read_parts(folder)["run_id"]
+
+
+def analysed(folder):
+    """What the analysis wrote."""
+    return {p.relative_to(folder): p.read_bytes()
+            for p in (folder / "report.html", *(folder / "analysis").rglob("*")) if p.is_file()}
+
+
+def read_parts(folder):
+    """The runs as the parts have them."""
+    return pq.read_table(folder / "tables" / "runs")
 
 
 def test_a_full_disk_stops_the_unasked_compaction_alone(store, monkeypatch):
