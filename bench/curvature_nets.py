@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import datasets, engines, models, monitors
+from trainables import datasets, models, monitors
 from trainables.datasets import Dataset
 from trainables.linalg.lanczos import Eigenpairs, extreme_eigenpairs
 from trainables.pack import Member, Pack, PackState
 from trainables.probe import Probe
 from trainables.step import update
+from trainables.suitability import examine
 
 ROOT = Path(__file__).parents[1]
 K = 5
@@ -97,10 +98,8 @@ def pack_of(configs: Sequence[Mapping[str, Any]], data: Dataset, engine: str | N
     """A pack on the CPU, by default under the engine that a sweep would choose."""
     members = [Member(f"r{i}", c) for i, c in enumerate(configs)]
     device = torch.device("cpu")
-    shape = tuple(data.x_train.shape[1:])
-    some = models.build(configs[0]["model"], shape, data.classes, ROOT)
-    engine = engine or engines.choose(
-        some, batch_size=configs[0]["train"]["batch_size"], device=device)[0]
+    engine = engine or examine(
+        configs[0], tuple(data.x_train.shape[1:]), data.classes, ROOT, device="cpu").engine
     return Pack(members, data, width=len(members), engine=engine, device=device, base_dir=ROOT)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +65,3 @@ def pack_id(members: Sequence[Run], width: int, engine: str) -> str:
     """First 16 hex digits of the SHA-256 over members, width and engine."""
     text = json.dumps([[m.run_id for m in members], width, engine])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def pack(runs: Iterable[Run],
-         suit: Callable[[Mapping[str, Any]], tuple[str, int]]) -> list[PackPlan]:
-    """All packs of ``runs``; ``suit(config)`` gives a group's engine and widest pack."""
-    packs = []
-    for members in group(runs):
-        engine, limit = suit(members[0].config)
-        packs += cut(members, limit, engine)
-    return packs

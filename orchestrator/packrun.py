@@ -44,11 +44,15 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     settle()
     ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
     device = torch.device(device_for(order["device"]))
+    fixed = ledger.fixed(wanted["pack_id"])
     with phase("build"):
-        pack = _pack(order, device)
+        pack = _pack({**order, "pack": fixed}, device) if fixed else _fresh_pack(order, device)
     with phase("begin"):
-        fixed = ledger.fixed(wanted["pack_id"]) or ledger.begin(
-            {**wanted, "borders": _borders(pack), "device_kind": device_kind(device)})
+        fixed = fixed or ledger.begin({
+            **wanted, "engine": pack.engine.name, "borders": _borders(pack),
+            "device_kind": device_kind(device)})
+        if fixed["engine"] != pack.engine.name:  # another was first, on a machine unlike this one
+            pack = _pack({**order, "pack": fixed}, device)
     with phase("restore"):
         state, commit = pack.init(), ledger.newest(fixed["pack_id"])
     if commit is not None:
@@ -110,6 +114,20 @@ def _pack(order: Mapping[str, Any], device: Any) -> Any:
     data = load(members[0].config["data"], base_dir)
     return Pack(members, data, width=wanted["width"], engine=wanted["engine"], device=device,
                 base_dir=base_dir)
+
+
+def _fresh_pack(order: Mapping[str, Any], device: Any) -> Any:
+    """A pack that was never begun, of the plain engine where its step cannot be compiled here."""
+    from trainables.compiling import CannotCompile
+    from trainables.step import prepare
+
+    pack = _pack(order, device)
+    try:
+        prepare(pack)
+    except CannotCompile:
+        plain = {**order["pack"], "engine": pack.engine.name.removesuffix("-compiled")}
+        pack = _pack({**order, "pack": plain}, device)
+    return pack
 
 
 def _borders(pack: Any) -> list[int]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring
+from orchestrator.choosing import Suits, packs_of
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
-from orchestrator.packing import PackPlan, Run, pack
+from orchestrator.packing import PackPlan, Run, group
 from orchestrator.probeplan import ProbePlan, probe_plans
 from orchestrator.store import LocalStore
 
@@ -96,7 +97,7 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
         "measure.budget")
     ids = identities(configs, info.sha256)
     runs = tuple({i: Run(i, c) for i, c in zip(ids, configs, strict=True)}.values())
-    suits = _Suits(spec, info)
+    suits = Suits(spec, info)
     for config in {id(r.config["model"]): r.config for r in runs}.values():
         _told(spec, lambda _, c=config: suits(c), "model")
     return _against(spec, info, runs, suits, Ledger(LocalStore(folder)))
@@ -110,7 +111,7 @@ def _sized(configs: Sequence[Mapping[str, Any]], info: Any) -> list[dict[str, An
     return [{**c, "data": data, "measure": measure} for c in configs]
 
 
-def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger: Ledger) -> Plan:
+def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Suits, ledger: Ledger) -> Plan:
     tabled = ledger.ended_runs()
     wanted = {r.run_id: r for r in runs}
     taken: list[PackPlan] = []
@@ -120,34 +121,14 @@ def _against(spec: Any, info: Any, runs: Sequence[Run], suits: "_Suits", ledger:
             taken.append(PackPlan(fixed["pack_id"], members, fixed["width"], fixed["engine"]))
     held = {m.run_id for p in taken for m in p.members}
     probes, made = probe_plans(spec, runs, NUMERICS), ledger.ended_probes()
-    fresh = pack([r for r in runs if r.run_id not in tabled and r.run_id not in held], suits)
+    todo = {r.run_id for r in runs} - tabled - held
+    fresh = packs_of(group(runs), todo, suits, spec.compute)
     return Plan(
         spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),
         ended=frozenset(tabled & set(wanted)), packs=(*taken, *fresh),
         begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)),
         probe_ids=tuple(p.probe_id for p in probes),
         probes=tuple(p for p in probes if p.probe_id not in made))
-
-
-class _Suits:
-    """Engine and width limit of a group, from the built model; each model is built once."""
-
-    def __init__(self, spec: Any, info: Any):
-        self._spec, self._info, self._known = spec, info, {}
-        self.parameters = 0
-
-    def __call__(self, config: Mapping[str, Any]) -> tuple[str, int]:
-        from trainables.suitability import Suitability, examine
-
-        key = json.dumps([config["model"], config["train"]["batch_size"]], sort_keys=True)
-        if key not in self._known:
-            found: Suitability = examine(
-                config, self._info.input_shape, self._info.classes, self._spec.base_dir,
-                device=self._spec.compute.device)
-            self.parameters = self.parameters or found.parameters
-            limit = found.limit if self._spec.compute.pack == "auto" else self._spec.compute.pack
-            self._known[key] = found.engine, limit
-        return self._known[key]
 
 
 def _describe(spec: Any) -> Any:

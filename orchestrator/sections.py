@@ -99,6 +99,7 @@ COMPUTE: Table = {
     "device": choice("auto", ("auto", "cpu", "cuda")),
     "pack": Option("auto", lambda v: v == "auto" or whole(1, 1, 4096).accepts(v),
                    "auto, or the widest pack as a whole number"),
+    "compile": Option("auto", lambda v: v == "auto" or isinstance(v, bool), "auto, true or false"),
     "cpus": number(1.0, finite(0, 4096, open_low=True), "a number of CPUs above 0"),
     "gpus": Option("auto", lambda v: v == "auto" or number(0.0, finite(0, 4096), "").accepts(v),
                    "auto, or a number of GPUs from 0"),
@@ -129,6 +130,7 @@ class Compute:
 
     device: str
     pack: int | str
+    compile: bool | str
     cpus: float
     gpus: float | str
     precision: str

@@ -2,7 +2,7 @@
 
 A model is a function (params, buffers, x) -> outputs of one run. An engine evaluates it, or the
 gradient of its mean loss, for all runs at once. A ``compiled`` engine does the same, and has the
-whole step of training fused into one graph (``stepper``). Which suits which shape: ``choose``.
+whole step of training fused into one graph (``stepper``). Which suits which shape: ``choice``.
 """
 
 from collections.abc import Mapping
@@ -117,20 +117,6 @@ SINGLE: Engine = SingleEngine()
 ENGINES: Mapping[str, Engine] = {e.name: e for e in (
     VmapEngine(), LoopEngine(),
     VmapEngine("vmap-compiled", compiled=True), LoopEngine("loop-compiled", compiled=True))}
-
-
-def choose(module: nn.Module, *, batch_size: int, device: torch.device) -> tuple[str, int]:
-    """(engine, width limit) by the rule table, from the model, the batch size and the device.
-
-    On CPUs packing pays where a run's own kernels are too small to fill a core: dense nets
-    always, convolutions not (measured: eager packed convolutions at S = 32 gain nothing, beyond
-    they lose). On accelerators packing always pays until the kernels fill it.
-    """
-    if device.type != "cpu":
-        return "vmap", 64 if batch_size <= 256 else 16
-    if convolves(module):
-        return "loop", 4
-    return "vmap", 32 if batch_size <= 128 else 16
 
 
 def convolves(module: nn.Module) -> bool:

@@ -50,6 +50,12 @@ def update(pack: Pack, state: PackState) -> None:
     state.step += 1
 
 
+def prepare(pack: Pack) -> None:
+    """Compiles what the pack's engine has compiled. CannotCompile where that cannot be done."""
+    if pack.engine.compiled:
+        update(pack, pack.init())
+
+
 def given(pack: Pack, step: int) -> Given:
     """What the update that follows ``step`` updates needs: a function of the step alone."""
     epoch, batch = pack.calendar.locate(step)

@@ -7,17 +7,22 @@ from typing import Any
 
 import torch
 
-from trainables import engines, layers, models
+from trainables import choice, engines, layers, models
 from trainables.errors import InputError
 
 
 @dataclass(frozen=True)
 class Suitability:
-    """The engine and widest pack by the rule table, and the number of trainable parameters."""
+    """The engine and widest pack by the rule table, and the number of trainable parameters.
+
+    ``compiled``: the engine with its step compiled, or None where that cannot be.
+    """
 
     engine: str
     limit: int
     parameters: int
+    work: choice.Work
+    compiled: str | None
 
 
 def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, base_dir: Path,
@@ -34,10 +39,11 @@ def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, bas
                          fix="register what is not trained as a buffer")
     kind = torch.device("cuda" if device == "cuda" or
                         (device == "auto" and torch.cuda.is_available()) else "cpu")
-    engine, limit = engines.choose(built, batch_size=config["train"]["batch_size"], device=kind)
-    if engine == "vmap" and not _vectorises(built, shape, config["train"]["loss"]):
-        engine, limit = "loop", 4
-    return Suitability(engine, limit, parameters)
+    vectorises = _vectorises(built, shape, config["train"]["loss"])
+    work = choice.work_of(built.eval(), torch.zeros(2, *shape), vectorises=vectorises)
+    engine, limit = choice.choose(work, batch_size=config["train"]["batch_size"], device=kind)
+    compiled = f"{engine}-compiled" if vectorises and choice.can_compile() else None
+    return Suitability(engine, limit, parameters, work, compiled)
 
 
 def _vectorises(built: torch.nn.Module, shape: tuple[int, ...], loss: str) -> bool:

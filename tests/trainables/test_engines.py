@@ -1,4 +1,4 @@
-"""The engines agree with each other and with one plain model at a time; which one is chosen."""
+"""The engines agree with each other and with one plain model at a time."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from tests.trainables.runs import blobs, config, pack_of
-from trainables.engines import ENGINES, choose, vectorises
+from trainables.engines import ENGINES, vectorises
 from trainables.losses import per_example
 
 MLP = {"name": "mlp", "width": 6, "depth": 2}
@@ -67,26 +67,6 @@ def test_outputs_and_buffer_updates_agree(shared):
         torch.testing.assert_close(ours, found["loop"][n], rtol=1e-12, atol=1e-13)
     moved = [n for n, b in of.statistics.items() if not torch.equal(found["loop"][n], b)]
     assert len(moved) == len(of.statistics) > 0
-
-
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
-DENSE, CONVOLUTIONS = nn.Linear(2, 2), nn.Sequential(nn.Sequential(nn.Conv1d(1, 1, 1)))
-
-# (why, model, batch size, device, engine, width limit)
-RULES = [
-    ("dense nets pack", DENSE, 32, CPU, "vmap", 32),
-    ("the border", DENSE, 128, CPU, "vmap", 32),
-    ("large batches fill a core sooner", DENSE, 129, CPU, "vmap", 16),
-    ("convolutions anywhere in the model", CONVOLUTIONS, 8, CPU, "loop", 4),
-    ("accelerators pack them too", CONVOLUTIONS, 256, GPU, "vmap", 64),
-    ("accelerators, large batches", DENSE, 257, GPU, "vmap", 16),
-]
-
-
-@pytest.mark.parametrize(("why", "model", "batch_size", "device", "engine", "limit"), RULES,
-                         ids=[r[0] for r in RULES])
-def test_choose(why, model, batch_size, device, engine, limit):
-    assert choose(model, batch_size=batch_size, device=device) == (engine, limit)
 
 
 class Branching(nn.Linear):

@@ -39,9 +39,9 @@ def frozen(shape, classes):
 
 # (why, model, input shape, device, engine, limit, parameters)
 CASES = [
-    ("dense", {"name": "linear"}, (6,), "cpu", "vmap", 32, 21),
+    ("dense", {"name": "linear"}, (6,), "cpu", "vmap", 64, 21),
     ("batch norm with constant inputs", {"name": "mlp", "width": 4, "depth": 1, "batch_norm": True},
-     (6,), "cpu", "vmap", 32, 28 + 8 + 15),
+     (6,), "cpu", "vmap", 64, 28 + 8 + 15),
     ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, (1, 8, 8), "cpu", "loop", 4,
      None),
     ("an accelerator", {"name": "linear"}, (6,), "cuda", "vmap", 64, 21),

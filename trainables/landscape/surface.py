@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.choice import choose, work_of
 from trainables.curves import Curve
-from trainables.engines import ENGINES, choose, vectorises
+from trainables.engines import ENGINES, vectorises
 from trainables.errors import InputError
 from trainables.landscape import Subject
 from trainables.linalg.products import flatten, unflatten
@@ -141,15 +142,13 @@ class Surface:
 
 
 def engine_of(pack: Pack) -> tuple[str, int]:
-    """(engine, width limit) for packs like this one: the rule table's, but the loop where the
-    model cannot be vectorised."""
-    name, limit = choose(pack.template, batch_size=pack.batch_size, device=pack.device)
+    """(engine, width limit) for packs like this one, by the rule table."""
     x, y = pack.batch(pack.calibration_set[None, :2], slice(0, 1))
     one = {n: p[:1] for n, p in pack.initial.items()}
     stats = {n: b[:1] for n, b in pack.statistics.items()}
-    if name == "vmap" and vectorises(pack.evaluator, one, stats, x, y, pack.train["loss"]):
-        return name, limit
-    return "loop", limit
+    vectorised = vectorises(pack.evaluator, one, stats, x, y, pack.train["loss"])
+    work = work_of(pack.evaluator, x[0], vectorises=vectorised)
+    return choose(work, batch_size=pack.batch_size, device=pack.device)
 
 
 def batches(surface: Surface, seed: int, steps: int, size: int | None) -> Iterator[Tensor]:

@@ -1,0 +1,86 @@
+"""Engines and widths of a whole sweep: from all of its runs, so that going on changes nothing."""
+
+import os
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.choosing import packs_of
+from orchestrator.packing import group
+from tests.orchestrator.test_packing import run
+from trainables.choice import Work
+from trainables.suitability import Suitability
+
+DENSE = Work(20_000, 6, False, True)
+
+
+def suits(config, *, work=DENSE, limit=64, compiled="vmap-compiled"):
+    return Suitability("vmap", limit, 1000, work, compiled)
+
+
+def compute(**given):
+    return SimpleNamespace(**{"cpus": 1.0, "pack": "auto", "compile": "auto", **given})
+
+
+def packs(runs, todo=None, suit=suits, **given):
+    ids = {r.run_id for r in runs} if todo is None else todo
+    return packs_of(group(runs), ids, suit, compute(**given))
+
+
+def grid(count, epochs=1):
+    return [run(i, seed=i, train__epochs=epochs) for i in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def test_packing_is_a_partition_and_its_ids_are_distinct():
+    source = random.Random(0)  # noqa: S311
+    runs = [run(i, train__batch_size=source.choice([8, 16, 32]), seed=i) for i in range(101)]
+    found = packs(runs)
+    members = [m.run_id for p in found for m in p.members]
+    assert sorted(members) == sorted(r.run_id for r in runs)
+    assert len({p.pack_id for p in found}) == len(found)
+    assert found == packs(runs)
+
+
+@pytest.mark.parametrize(("why", "count", "given", "width"), [
+    ("few runs: no narrower than the floor", 16, {}, 8),
+    ("some packs for every slot", 140, {}, 16),
+    ("many: the rule table's limit", 4000, {}, 64),
+    ("one trial takes both cores", 140, {"cpus": 2}, 32),
+    ("as the user says", 16, {"pack": 2}, 2),
+])
+def test_widths_are_balanced_over_the_slots(why, count, given, width):
+    assert max(p.width for p in packs(grid(count), **given)) == width
+
+
+@pytest.mark.parametrize(("why", "epochs", "given", "suit", "engine"), [
+    ("a short sweep would wait for the compiler", 1, {}, suits, "vmap"),
+    ("a long one gains", 1000, {}, suits, "vmap-compiled"),
+    ("no compiler, or no graph", 1000, {}, lambda c: suits(c, compiled=None), "vmap"),
+    ("a graph that takes minutes to make", 1000, {},
+     lambda c: suits(c, work=Work(20_000, 500, False, True)), "vmap"),
+    ("never", 1000, {"compile": False}, suits, "vmap"),
+    ("always", 1, {"compile": True}, suits, "vmap-compiled"),
+])
+def test_steps_are_compiled_where_that_pays(why, epochs, given, suit, engine):
+    assert {p.engine for p in packs(grid(16, epochs), suit=suit, **given)} == {engine}
+
+
+def test_groups_share_the_cost_of_a_graph():
+    """Batch sizes that would not pay each for itself."""
+    runs = [run(i, seed=i, train__epochs=110, train__batch_size=8 + i % 5) for i in range(40)]
+    alone = [r for r in runs if r.config["train"]["batch_size"] == 8]
+    assert {p.engine for p in packs(alone)} == {"vmap"}
+    assert {p.engine for p in packs(runs)} == {"vmap-compiled"}
+
+
+def test_what_is_still_to_do_does_not_change_what_the_packs_are():
+    runs = grid(140, 1000)
+    every = packs(runs)
+    rest = packs(runs, {m.run_id for p in every[3:] for m in p.members})
+    assert rest == every[3:]

@@ -1,0 +1,52 @@
+"""Which engine and width a model gets, and when compiling pays."""
+
+import pytest
+import torch
+from torch import nn
+
+from trainables.choice import Work, can_compile, choose, cost, saving, work_of
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+DENSE, CONV = Work(20_000, 6, False, True), Work(900_000, 12, True, True)
+LOOPED = Work(20_000, 6, False, False)
+
+# (why, work, batch size, device, engine, width limit)
+RULES = [
+    ("small batches leave a core idle", DENSE, 16, CPU, "vmap", 64),
+    ("the next", DENSE, 17, CPU, "vmap", 32),
+    ("the border", DENSE, 64, CPU, "vmap", 32),
+    ("large batches fill a core sooner", DENSE, 65, CPU, "vmap", 16),
+    ("convolutions", CONV, 8, CPU, "loop", 4),
+    ("accelerators pack them too", CONV, 256, GPU, "vmap", 64),
+    ("accelerators, large batches", DENSE, 257, GPU, "vmap", 16),
+    ("what cannot be vectorised is looped over", LOOPED, 8, CPU, "loop", 4),
+    ("anywhere", LOOPED, 8, GPU, "loop", 4),
+]
+
+
+@pytest.mark.parametrize(("why", "work", "batch_size", "device", "engine", "limit"), RULES,
+                         ids=[r[0] for r in RULES])
+def test_choose(why, work, batch_size, device, engine, limit):
+    assert choose(work, batch_size=batch_size, device=device) == (engine, limit)
+
+
+def test_work_is_counted_a_example():
+    net = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.Flatten(), nn.Linear(3 * 16, 5))
+    found = work_of(net, torch.zeros(4, 1, 4, 4), vectorises=True)
+    assert found == Work(2 * 16 * 27 + 2 * 48 * 5, 4, True, True)
+
+
+def test_compiling_pays_in_proportion_to_the_steps_and_costs_by_the_size_of_the_graph():
+    of = {"engine": "vmap", "batch_size": 8}
+    assert saving(DENSE, width=32, **of) > saving(DENSE, width=8, **of) > 5e-4
+    assert saving(DENSE, engine="loop", width=8, batch_size=8) == pytest.approx(
+        8 * saving(DENSE, engine="loop", width=1, batch_size=8))
+    assert cost(CONV) > cost(DENSE) > 5
+
+
+def test_a_compiler_is_looked_for_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert not can_compile()
+    (tmp_path / "clang++").touch(mode=0o755)
+    assert can_compile()

@@ -1,0 +1,76 @@
+"""Which engine trains a model, how wide its packs are, and whether compiling its step pays.
+
+Rules from measurements, not timings: a choice is a function of the model, the shapes and the kind
+of device alone, so that it is the same however often a sweep is planned.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainables.engines import convolves
+
+# On one core of a server CPU, fp32, 2026: seconds a step that a compiled graph saves whatever its
+# size, and more for each floating-point operation (measured on dense nets and small convolutions).
+SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
+SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
+COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a model asks of a step: floating-point operations of one example's forward pass.
+
+    ``tensors``: how many parameters it has, each counted once whatever its size.
+    """
+
+    flops: int
+    tensors: int
+    convolves: bool
+    vectorises: bool
+
+
+def work_of(module: nn.Module, x: torch.Tensor, *, vectorises: bool) -> Work:
+    """Counted on the examples x (n, …)."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(x)
+    return Work(counter.get_total_flops() // len(x), len(list(module.parameters())),
+                convolves(module), vectorises)
+
+
+def choose(work: Work, *, batch_size: int, device: torch.device) -> tuple[str, int]:
+    """(engine, width limit) before any thought of compiling.
+
+    On CPUs packing pays where a run's own kernels are too small to fill a core: dense nets always
+    (measured: widths beyond these gain nothing, at large batches they lose), convolutions not. On
+    accelerators packing always pays until the kernels fill it.
+    """
+    if not work.vectorises:
+        return "loop", 4
+    if device.type != "cpu":
+        return "vmap", 64 if batch_size <= 256 else 16
+    if work.convolves:
+        return "loop", 4
+    return "vmap", 64 if batch_size <= 16 else 32 if batch_size <= 64 else 16
+
+
+def saving(work: Work, *, engine: str, width: int, batch_size: int) -> float:
+    """Seconds that a step of the whole pack takes less when compiled."""
+    flops = 3 * work.flops * batch_size * width
+    fixed = SAVED_S if engine == "vmap" else SAVED_LOOP_S * width
+    return fixed + SAVED_S_PER_FLOP * flops
+
+
+def cost(work: Work) -> float:
+    """Seconds that making the graph takes where it is in no cache."""
+    return COMPILE_S + COMPILE_S_PER_TENSOR * work.tensors
+
+
+def can_compile() -> bool:
+    """Whether there is a C++ compiler here: without one the plain engines serve."""
+    return any(shutil.which(c) for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c)
