@@ -3,10 +3,12 @@
 Exit codes: 0 done, 1 runs failed, 2 bad input, 130 interrupted (the same command goes on).
 """
 
+import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,21 @@ def _notes() -> Iterator[None]:
         yield
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """The program as a process. It leaves without taking the interpreter apart, which takes a
+    second where torch, Ray and matplotlib are imported; all that it began has ended by then."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except SystemExit as end:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):  # closed by whoever reads
+                    stream.flush()
+            os._exit(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sgdscope")
 def main() -> None:
     """How learning rate, batch size and noise steer SGD: from one YAML to a fitted law.
@@ -90,6 +106,7 @@ def main() -> None:
     SPEC is a YAML file or the name of a preset (see `sgdscope presets`); DIR is a sweep's folder,
     <storage>/<name>.
     """
+    gc.set_threshold(100_000)  # importing and planning allocate much that stays
 
 
 @main.command()

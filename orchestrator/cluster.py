@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -46,6 +47,7 @@ class Cluster:
         """Returns when Ray is up. UserError where no cluster answers at the address."""
         self.start()
         self._up.result()
+        _take_back_terminate()
 
     def release(self) -> None:
         """Nothing runs on Ray any more: it begins to stop, or stops once it is up."""
@@ -66,6 +68,13 @@ class Cluster:
             if self._up.done():
                 raise
             self._up.set_exception(error)
+
+
+def _take_back_terminate() -> None:
+    """SIGTERM means what it meant before: Ray's C++ core has put its own handler over it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -71,10 +72,31 @@ def run_sweep(plan: Plan, *, inline: bool = False, address: str | None = None,
 
 
 def _is_fresh(spec: Spec) -> bool:
-    """Whether the spec's sweep will hardly be refused, and has no run that could have ended."""
+    """Whether the spec's sweep has no run that could have ended, and will hardly be refused.
+
+    A plan that is refused after all waits for Ray to start and stop. So what a spec names of the
+    user's own, and data that cannot be read, keep Ray from starting before the plan is made.
+    """
+    from trainables.datasets import describe
+    from trainables.errors import InputError
+
     folder = folder_of(spec)
-    return not (folder.exists() or spec.compute.cpus > (os.cpu_count() or 1)
-                or preflight.storage_problems(folder))
+    if (folder.exists() or _names_functions(spec) or spec.compute.cpus > (os.cpu_count() or 1)
+            or preflight.storage_problems(folder)):
+        return False
+    try:
+        describe(spec.data, spec.base_dir)  # which keeps what it reads for the plan
+    except InputError:
+        return False
+    return True
+
+
+def _names_functions(spec: Spec) -> bool:
+    """Whether a model, data or whatever else of the spec is given as module:function."""
+    from trainables.userfunction import NAME
+
+    values = re.findall(r'"([^"]*)"', json.dumps(spec.resolved(), default=str))
+    return any(NAME.fullmatch(v) for v in values)
 
 
 def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
@@ -105,7 +127,7 @@ def _spent(plan: Plan) -> dict[str, float | None]:
     """Of the plan's runs that have ended; empty where none has trained."""
     from analysis.tables import read
 
-    table = read(plan.folder, "runs").select(["run_id", "measure_ge", "train_ge"]).to_pydict()
+    table = read(plan.folder, "runs", ["run_id", "measure_ge", "train_ge"]).to_pydict()
     wanted = {r.run_id for r in plan.runs}
     rows = [r for r in zip(*table.values(), strict=True) if r[0] in wanted]
     measure, train = sum(r[1] for r in rows), sum(r[2] for r in rows)

@@ -194,6 +194,20 @@ def test_plan_into_a_closed_pipe(tmp_path):
     assert (planning.returncode, said) == (0, "")
 
 
+@pytest.mark.parametrize(("arguments", "code", "last"), [
+    (["presets", "digits-ratio"], 0, "claims: [three_factors/ratio_law]"),
+    (["plan", "nowhere"], 2, ""),
+    (["plann"], 2, ""),  # click's own refusal
+])
+def test_a_process_says_all_and_leaves_with_its_code(arguments, code, last):
+    """It leaves without the interpreter's own end, so nothing may be left in a buffer."""
+    leaving = process(*arguments, stdout=subprocess.PIPE)
+    out, said = leaving.communicate(timeout=120)
+    assert leaving.returncode == code
+    assert out.rstrip().endswith(last)
+    assert bool(said) == bool(code)
+
+
 # bad input
 
 

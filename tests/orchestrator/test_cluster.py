@@ -1,10 +1,12 @@
 """Ray in a thread of its own: begun once, waited for, stopped, whatever happens meanwhile."""
 
+import signal
 import threading
 
 import pytest
 import ray
 
+from orchestrator import cluster as module
 from orchestrator.cluster import Cluster
 
 
@@ -63,3 +65,14 @@ def test_why_ray_did_not_start_is_told_by_whoever_waits(monkeypatch):
     with pytest.raises(RuntimeError, match="no shared memory"):
         cluster.wait()
     cluster.close()
+
+
+def test_terminate_means_what_it_meant(calls, monkeypatch):
+    """Ray's C++ core installs a handler that dumps the stack; it is put back by who waits."""
+    before, installed = signal.getsignal(signal.SIGTERM), []
+    monkeypatch.setattr(module.signal, "signal", lambda *call: installed.append(call))
+    calls[1].set()
+    cluster = Cluster()
+    cluster.wait()
+    cluster.close()
+    assert installed == [(signal.SIGTERM, before)]

@@ -11,7 +11,7 @@ from orchestrator import plan, preflight, session
 from orchestrator.errors import UserError
 from orchestrator.planner import make_plan
 from orchestrator.session import check, open_folder, planned_runs, read_resolved, run_sweep
-from orchestrator.spec import load_folder
+from orchestrator.spec import load_folder, load_spec
 from tests.orchestrator.specs import failing, tiny, tree
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -164,3 +164,43 @@ def test_a_full_disk_is_told_before_anything_starts(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="the sweep needs about"):
         run(tiny(tmp_path))
     assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The moments at which Ray is started and the plan is made; neither happens."""
+    told = []
+
+    def refuse(*_, **__):
+        told.append("plan")
+        raise UserError()
+
+    monkeypatch.setattr(session.Cluster, "start", lambda _: told.append("ray"))
+    monkeypatch.setattr(session, "make_plan", refuse)
+    return told
+
+
+@pytest.mark.parametrize(("changed", "options", "order"), [
+    ({}, {}, ["ray", "plan"]),
+    ({}, {"inline": True}, ["plan"]),
+    ({"model": {"name": "mine:net"}}, {}, ["plan"]),                     # may not be importable
+    ({"data": {"name": "npz:nowhere.npz"}}, {}, ["plan"]),               # cannot be read
+    ({"compute": {"cpus": 4000}}, {}, ["plan"]),                         # more than there are
+    ({"storage": "/dev/null/sweeps"}, {}, ["plan"]),                     # not a folder
+], ids=lambda v: "" if isinstance(v, list) else str(v))
+def test_ray_starts_before_the_plan_where_that_is_sure_to_train(
+        tmp_path, begun, changed, options, order):
+    """Bad input is refused without waiting for Ray to start and stop."""
+    with pytest.raises(UserError):
+        session.run(tiny(tmp_path, **changed), **options)
+    assert begun == order
+
+
+def test_ray_waits_for_the_plan_of_a_sweep_that_was_begun(tmp_path, begun):
+    """All its runs may have ended: then nothing is to be started."""
+    path = tiny(tmp_path)
+    (tmp_path / "sweeps" / "tiny").mkdir(parents=True)
+    with pytest.raises(UserError):
+        session.run(path)
+    assert begun == ["plan"]
+    assert not session._is_fresh(load_spec(path))
