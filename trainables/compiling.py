@@ -3,8 +3,10 @@
 A graph gives the same bits in every process, from a warm, cold or disabled cache.
 """
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ def compiled(function: Callable[..., Any], examples: Sequence[Tensor],
     traced (it asks for a value, or holds tensors of its own) or there is no C++ compiler.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
+    with _quiet():
+        return _compiled(function, examples, free)
+
+
+def _compiled(function: Callable[..., Any], examples: Sequence[Tensor],
+              free: Sequence[Sequence[int]]) -> Callable[..., Any]:
     from torch._inductor import standalone_compile
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -54,6 +62,16 @@ def _fakes(examples: Sequence[Tensor], free: Sequence[Sequence[int]]) -> tuple[A
             t, symbolic_context=shapes.StatelessSymbolicContext(dynamic_sizes=sizes))
 
     return mode, [fake(t, dims) for t, dims in zip(examples, free, strict=True)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the compiler logs: what matters of it comes back as an exception."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _cache() -> Path:

@@ -29,10 +29,12 @@ def quick(pack: Pack, *, steps: int = 4) -> Timing:
         start = time.monotonic()
         update(pack, state)
         times.append(time.monotonic() - start)
-    block = blocks(pack)[0]
-    start = time.monotonic()
-    _ = Probe(pack, pack.init(), block).gradient
-    gradient_s = (time.monotonic() - start) / (block.stop - block.start) * pack.width
+    block, gradients = blocks(pack)[0], []
+    for _ in range(2):  # the first may make graphs
+        start = time.monotonic()
+        _ = Probe(pack, pack.init(), block).gradient
+        gradients.append(time.monotonic() - start)
+    gradient_s = min(gradients) / (block.stop - block.start) * pack.width
     sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set),
                            pack.batch_size, pack.classes)
     cost = monitors.snapshot_cost(pack.measure["monitors"], sizes, pack.base_dir)
