@@ -12,13 +12,14 @@ as ``tables/curves/<probe_id>-0.parquet``, then ``probes/<probe_id>.json``, by w
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.errors import TableError
 from analysis.schema import TABLES
+from analysis.tables import read
 from orchestrator.commits import Commit, CorruptCommit, decode, encode
 from orchestrator.errors import Problem, UserError
 from orchestrator.store import LocalStore
@@ -64,15 +65,11 @@ class Ledger:
                 for row in self._final_rows(["run_id", "status", "steps"])}
 
     def _final_rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
-        for name in self.store.names("tables/runs"):
-            if name != SCHEMA_PART:
-                content = self.store.read(f"tables/runs/{name}")
-                try:
-                    part = pq.read_table(io.BytesIO(content), columns=columns)
-                except (OSError, pa.ArrowException) as error:
-                    where = self.store.root / "tables/runs" / name
-                    raise UserError(_damaged_part(where)) from error
-                yield from part.to_pylist()
+        if self.ended_packs():
+            try:
+                yield from read(self.store.root, "runs", columns).to_pylist()
+            except TableError as error:
+                raise UserError(Problem(error.what, error.where, error.fix)) from error
 
     def ended_packs(self) -> set[str]:
         """The packs whose last segment is published."""
@@ -202,11 +199,6 @@ def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
-
-
-def _damaged_part(path: Path) -> Problem:
-    return Problem("damaged, or not Parquet", str(path),
-                   "move it away: the same command then trains its pack anew")
 
 
 def _schema_problem(table: str, fixed: pa.Schema, wanted: pa.Schema) -> Problem:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis.schema import sweep_schema
+from orchestrator.compaction import compact
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.store import LocalStore
@@ -141,3 +142,26 @@ def test_another_schema_is_refused(tmp_path):
     with pytest.raises(UserError, match="gains config_model_width"):
         ledger.create_tables(sweep_schema(
             {"config_model_name": "str", "config_model_width": "int"}, {"hessian_trace": "1"}))
+
+
+def test_a_damaged_final_row_is_told_with_its_place(tmp_path):
+    # else its runs would be trained twice, or never
+    ledger = ledger_at(tmp_path)
+    commit(ledger, 0, last=True)
+    part = tmp_path / "tables" / "runs" / f"{PACK['pack_id']}-0.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    with pytest.raises(UserError, match="damaged, or not Parquet") as caught:
+        ledger.ended_runs()
+    (problem,) = caught.value.problems
+    assert problem.where == str(part)
+    assert "move it away" in problem.fix
+
+
+def test_what_has_ended_is_the_same_from_a_compacted_table(tmp_path):
+    ledger = ledger_at(tmp_path)
+    commit(ledger, 0, last=True)
+    before = ledger.ended_runs(), ledger.outcomes()
+    compact(ledger.store)
+    part = tmp_path / "tables" / "runs" / f"{PACK['pack_id']}-0.parquet"
+    part.write_bytes(b"x" * part.stat().st_size)  # it is not opened
+    assert (ledger.ended_runs(), ledger.outcomes()) == before
