@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring
-from orchestrator.choosing import Suits, packs_of
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan, Run, group
@@ -97,6 +96,8 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
         "measure.budget")
     ids = identities(configs, info.sha256)
     runs = tuple({i: Run(i, c) for i, c in zip(ids, configs, strict=True)}.values())
+    from orchestrator.choosing import Suits  # imports torch: Ray starts meanwhile
+
     suits = Suits(spec, info)
     for config in {id(r.config["model"]): r.config for r in runs}.values():
         _told(spec, lambda _, c=config: suits(c), "model")
@@ -111,7 +112,7 @@ def _sized(configs: Sequence[Mapping[str, Any]], info: Any) -> list[dict[str, An
     return [{**c, "data": data, "measure": measure} for c in configs]
 
 
-def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Suits, ledger: Ledger) -> Plan:
+def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Any, ledger: Ledger) -> Plan:
     tabled = ledger.ended_runs()
     wanted = {r.run_id: r for r in runs}
     taken: list[PackPlan] = []
@@ -122,6 +123,8 @@ def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Suits, ledger: Le
     held = {m.run_id for p in taken for m in p.members}
     probes, made = probe_plans(spec, runs, NUMERICS), ledger.ended_probes()
     todo = {r.run_id for r in runs} - tabled - held
+    from orchestrator.choosing import packs_of
+
     fresh = packs_of(group(runs), todo, suits, spec.compute)
     return Plan(
         spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),

@@ -7,9 +7,11 @@ of device alone, so that it is the same however often a sweep is planned.
 import os
 import shutil
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from trainables.engines import convolves
 
@@ -18,6 +20,14 @@ from trainables.engines import convolves
 SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
 SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
 COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
+
+
+# Functions with products that are not counted by their arguments alone.
+_COMPOUND = frozenset((
+    "matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot", "inner", "addmm", "addmv",
+    "addbmm", "baddbmm", "chain_matmul", "einsum", "tensordot", "bilinear", "lstm", "gru",
+    "rnn_tanh", "rnn_relu", "multi_head_attention_forward", "scaled_dot_product_attention",
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"))
 
 
 @dataclass(frozen=True)
@@ -35,12 +45,36 @@ class Work:
 
 def work_of(module: nn.Module, x: torch.Tensor, *, vectorises: bool) -> Work:
     """Counted on the examples x (n, …)."""
+    with _Products() as products, torch.no_grad():
+        module(x)
+    total = products.flops if products.plain else _counted(module, x)
+    return Work(total // len(x), len(list(module.parameters())), convolves(module), vectorises)
+
+
+class _Products(TorchFunctionMode):
+    """Counts the products of dense and convolutional layers: what torch's own counter counts, but
+    that imports torch's compiler, a second of work. ``plain``: whether there were no others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops, self.plain = 0, True
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
+        if name in ("linear", "conv1d", "conv2d", "conv3d"):
+            weight = (*args, *(kwargs or {}).values())[1]
+            self.flops += 2 * out.numel() * weight[0].numel()
+        elif name in _COMPOUND:
+            self.plain = False
+        return out
+
+
+def _counted(module: nn.Module, x: torch.Tensor) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(x)
-    return Work(counter.get_total_flops() // len(x), len(list(module.parameters())),
-                convolves(module), vectorises)
+    return counter.get_total_flops()
 
 
 def choose(work: Work, *, batch_size: int, device: torch.device) -> tuple[str, int]:
