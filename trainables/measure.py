@@ -74,11 +74,7 @@ class _Found:
 
 def _measure_block(probe: Probe) -> _Found:
     """What all monitors find for the block's runs."""
-    train_loss, train_accuracy = probe.evaluate_train()
-    test_loss, test_accuracy = probe.evaluate_test()
     found = _Found({
-        "train_loss": train_loss, "train_accuracy": train_accuracy,
-        "test_loss": test_loss, "test_accuracy": test_accuracy,
         "param_norm": probe.flat.double().norm(dim=1),
         "init_distance": (probe.flat.double() - probe.initial.double()).norm(dim=1),
     })
@@ -94,8 +90,12 @@ def _measure_block(probe: Probe) -> _Found:
                 found.bounds[operator] = value
             else:
                 found.spectra[key] = value
-    # Last: by now it may have come with something else.
+    # Last: by now they may have come with something else.
     found.columns["grad_norm"] = probe.gradient.double().norm(dim=1)
+    train_loss, train_accuracy = probe.evaluate_train()
+    test_loss, test_accuracy = probe.evaluate_test()
+    found.columns |= {"train_loss": train_loss, "train_accuracy": train_accuracy,
+                      "test_loss": test_loss, "test_accuracy": test_accuracy}
     for part in (found.columns, found.spectra, found.bounds):
         part |= {n: v.detach().double().cpu() for n, v in part.items()}
     return found

@@ -13,6 +13,7 @@ Losses = Callable[..., tuple[Tensor, Tensor]]
 
 _PASSED_ON = (aten.detach.default, aten.alias.default)
 _ZEROS = (aten.zeros_like.default, aten.zeros.default, aten.new_zeros.default)
+NARROW = 16  # columns
 _FRESH = (aten.mm.default, aten.addmm.default, aten.addmm_.default, aten.add.Tensor)
 
 
@@ -85,9 +86,12 @@ def _both(losses: Losses, params: Sequence[Tensor], data: Sequence[Tensor], vect
 def _check(found: Split, joint: Callable[..., tuple[Tensor, ...]], params: Sequence[Tensor],
            data: Sequence[Tensor], vector: Tensor) -> None:
     """Untraceable where the graphs do not do at other parameters what the function does."""
-    with torch.no_grad():
-        *values, kept = found.base(*params, *data)
-        ours = [*values, found.tangent(*kept, vector)]
+    try:
+        with torch.no_grad():
+            *values, kept = found.base(*params, *data)
+            ours = [*values, found.tangent(*kept, vector)]
+    except RuntimeError as error:
+        raise Untraceable(str(error)) from error
     for mine, true in zip(ours, joint(*params, *data, vector), strict=True):
         if not (mine - true).norm() <= 1e-3 * true.norm() and true.isfinite().all():
             raise Untraceable("the graph of the model does not hold for other parameters")
@@ -184,9 +188,11 @@ def _replace(graph: fx.Graph, node: fx.Node, by: fx.Node) -> None:
 def _simplify(graph: fx.Graph) -> None:
     """Leaves out what does nothing, and takes from the host what the base can know."""
     for node in list(graph.nodes):
-        same = _same(node) or _known_softmax(graph, node)
+        same = _same(node) or _known_softmax(graph, node) or _narrow(graph, node)
         if same is not None:
             _replace(graph, node, same)
+        elif node.target is aten.view.default:  # what it views may now lie otherwise
+            node.target = aten.reshape.default
     graph.eliminate_dead_code()
 
 
@@ -213,6 +219,16 @@ def _known_softmax(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
         total = graph.call_function(aten.sum.dim_IntList, (g, [dim], True))
         part = graph.call_function(aten.mul.Tensor, (p, total))
         return graph.call_function(aten.sub.Tensor, (g, part))
+
+
+def _narrow(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
+    """a b as (bᵀ aᵀ)ᵀ where b has few columns: on a CPU in less than half the time."""
+    if node.target is not aten.mm.default or not _shape(node)[1] < NARROW < _shape(node)[0]:
+        return None
+    with graph.inserting_before(node):
+        turned = [graph.call_function(aten.t.default, (a,)) for a in node.args]
+        product = graph.call_function(aten.mm.default, tuple(turned[::-1]))
+        return graph.call_function(aten.t.default, (product,))
 
 
 def _accumulated(graph: fx.Graph, node: fx.Node) -> fx.Node | None:
