@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep test test-slow bench bench-monitors lint clean
+.PHONY: help sweep test test-slow bench bench-monitors bench-overhead lint clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -33,6 +33,9 @@ bench: $(READY)  ## benchmarks: ratios, interleaved
 
 bench-monitors: $(READY)  ## what each monitor adds to training: gradient equivalents, seconds
 	@$(BIN)/python -m bench.monitors
+
+bench-overhead: $(READY)  ## what of a sweep's wall clock is neither training nor measuring
+	@$(BIN)/python -m bench.overhead $(ARGS)
 
 bench-curvature: $(READY)  ## leading Hessian eigenvalues against PyHessian and curvlinops (ARGS=--quick)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'

@@ -36,8 +36,8 @@ ROOT = Path(__file__).parents[1]
 Line: TypeAlias = Mapping[str, Any]
 # What a worker logs, in the order of a pack's life.
 LOGGED = {"import": "imports of the workers", "build": "data and models",
-          "begin": "timing, to place the commits", "restore": "first state, newest commit",
-          "commit": "commits"}
+          "begin": "compiling; timing, to place the commits",
+          "restore": "first state, newest commit", "commit": "commits"}
 
 
 def main() -> None:
