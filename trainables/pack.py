@@ -98,7 +98,8 @@ class Pack:
         self.measuring = frozenset(
             measuring_steps(self.measure["when"], self.calendar, self.steps))
         self._place_model(first["model"], tuple(data.x_train.shape[1:]), base_dir)
-        self._epoch: tuple[int, Tensor] = (-1, self.labels)
+        self.forget_epoch()
+        self.narrowings: dict[tuple, bool] = {}  # which keep the bits (see ``narrowing``)
         self.step_tensors = fixed_tensors(self)
         self.graph: StepGraph | None = None  # of the step, made when first needed
 
@@ -194,6 +195,10 @@ class Pack:
                 batch_size=self.calendar.batch_size(number),
                 replacement=self.train["sampling"] == "with_replacement").to(self.device)
         return self._epoch[1]
+
+    def forget_epoch(self) -> None:
+        """Drops the indices that are kept: those of other seeds may be asked for next."""
+        self._epoch: tuple[int, Tensor] = (-1, self.labels)
 
     def batch(self, index: Tensor, runs: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """The examples (R', S, …) and labels (R', S) of some runs at their (R', S) indices."""

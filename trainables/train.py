@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables.measure import snapshot_rows
+from trainables.narrowing import narrowed
 from trainables.outcomes import BY_CODE, Outcome
 from trainables.pack import Pack, PackState
 from trainables.probe import Probe, blocks
@@ -91,10 +92,11 @@ def _next_event(pack: Pack, step: int, borders: Sequence[int]) -> int:
 def _advance(pack: Pack, state: PackState, stop: int, beat: float) -> None:
     """Updates until ``stop``, or until a beat has passed."""
     start = time.monotonic()
-    while state.step < stop:
-        update(pack, state)
-        if state.step % 8 == 0 and time.monotonic() - start > beat:
-            break
+    with narrowed(pack, state) as (some, of_some):
+        while of_some.step < stop:
+            update(some, of_some)
+            if of_some.step % 8 == 0 and time.monotonic() - start > beat:
+                break
     if pack.device.type == "cuda":
         torch.cuda.synchronize()
     state.seconds["train"] += time.monotonic() - start
