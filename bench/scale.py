@@ -41,7 +41,7 @@ measure:
   monitors: [{{spectrum: {{k: 1, trace: false}}}}]
 """
 PHASES = ("plan (command)", "plan", "commit", "ledger", "plan again", "open parts", "compact",
-          "compact again", "open", "analyze")
+          "compact again", "ledger again", "open", "analyze")
 
 
 def write_spec(folder: Path, runs: int) -> Path:
@@ -157,6 +157,7 @@ def analyze(folder: Path, _: int, clock: Clock) -> None:
 
 _WORK: Mapping[str, Callable[[Path, int, Clock], None]] = {
     "plan (command)": plan_command, "plan": plan, "commit": commit, "ledger": ledger,
+    "ledger again": ledger,
     "plan again": plan, "open parts": open_tables, "compact": compact, "compact again": compact,
     "open": open_tables, "analyze": analyze}
 
