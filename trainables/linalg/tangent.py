@@ -38,9 +38,9 @@ def split(losses: Losses, params: Sequence[Tensor], data: Sequence[Tensor]) -> S
 
     A double backward (Pearlmutter 1994) in which nothing is done twice that is the same for all
     vectors: a product is two passes over the tangents, without those over the values. Valid for
-    all parameters and data of these shapes. Untraceable where the graph would draw random numbers
-    or change a tensor in place, and where it is not right at other parameters, such as those of a
-    model that branches on values. Cost: a few gradients and products; the imports take a second.
+    all parameters and data of these shapes. Untraceable where the graph would draw random numbers,
+    and where it is not right at other parameters, such as that of a model that branches on values.
+    Cost: a few gradients and products; the imports take a second.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -51,18 +51,24 @@ def split(losses: Losses, params: Sequence[Tensor], data: Sequence[Tensor]) -> S
     vector = torch.linspace(-1, 1, size, dtype=params[0].dtype, device=params[0].device)
     try:
         traced = make_fx(joint)(*params, *data, vector)
+        if any(map(_is_mutable, traced.graph.nodes)):  # parts are left out only of pure graphs
+            traced = make_fx(torch.func.functionalize(traced))(*params, *data, vector)
     except Exception as error:  # a model may be anybody's code
         raise Untraceable(str(error)) from error
     for node in traced.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
-            raise Untraceable(f"{node.target} changes a tensor in place")
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise Untraceable(f"{node.target} draws random numbers")
+        if _is_mutable(node):
+            raise Untraceable(f"{node.target} changes a tensor in place")
     _simplify(traced.graph)
     found = _parted(traced)
     _check(found, joint, [1.25 * p.flip(0) if p.dim() else 1.25 * p for p in params], data, vector)
     return found
+
+
+def _is_mutable(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 def _both(losses: Losses, params: Sequence[Tensor], data: Sequence[Tensor], vector: Tensor
