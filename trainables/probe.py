@@ -283,7 +283,7 @@ def saved_bytes(module: nn.Module, x: Tensor, y: Tensor, loss: str) -> int:
 
     def count(t: Tensor) -> Tensor:
         kept[t.data_ptr()] = t.numel() * t.element_size()
-        return t
+        return t.detach()  # t itself may be what its own node has made: a cycle that nobody frees
 
     params = {n: p.detach().clone().requires_grad_() for n, p in module.named_parameters()}
     owned = {p.data_ptr() for p in params.values()}
