@@ -19,6 +19,7 @@ from trainables.engines import convolves
 # size, and more for each floating-point operation (measured on dense nets and small convolutions).
 SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
 SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
+SMALL_CONVOLUTIONS = 50e6  # operations of a run's forward pass, up to which packing them pays
 COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
 
 
@@ -81,15 +82,16 @@ def choose(work: Work, *, batch_size: int, device: torch.device) -> tuple[str, i
     """(engine, width limit) before any thought of compiling.
 
     On CPUs packing pays where a run's own kernels are too small to fill a core: dense nets always
-    (measured: widths beyond these gain nothing, at large batches they lose), convolutions not. On
-    accelerators packing always pays until the kernels fill it.
+    (measured: widths beyond these gain nothing, at large batches they lose), convolutions where
+    images and batches are small. On accelerators packing always pays until the kernels fill it.
     """
     if not work.vectorises:
         return "loop", 4
     if device.type != "cpu":
         return "vmap", 64 if batch_size <= 256 else 16
     if work.convolves:
-        return "loop", 4
+        small = work.flops * batch_size <= SMALL_CONVOLUTIONS
+        return ("vmap", 16) if small else ("loop", 4)
     return "vmap", 64 if batch_size <= 16 else 32 if batch_size <= 64 else 16
 
 

@@ -18,6 +18,10 @@ class CannotCompile(Exception):
     """This function cannot be compiled on this machine; in words."""
 
 
+class Specialised(Exception):
+    """Something in the function takes a size that should be free for a constant."""
+
+
 def compiled(function: Callable[..., Any], examples: Sequence[Tensor],
              free: Sequence[Sequence[int]] = ()) -> Callable[..., Any]:
     """``function`` of tensors, traced once for contiguous inputs like ``examples`` and compiled.
@@ -25,11 +29,12 @@ def compiled(function: Callable[..., Any], examples: Sequence[Tensor],
     ``free``: the dimensions of each input whose size may be another at a call. Free sizes that are
     equal among the examples stay equal; sizes of 0 and 1 are taken for constants. Whatever the
     function does to its inputs in place, the graph does too. CannotCompile where it cannot be
-    traced (it asks for a value, or holds tensors of its own) or there is no C++ compiler.
+    traced (it asks for a value, or holds tensors of its own) or there is no C++ compiler;
+    Specialised where a size that should be free cannot be.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache()))
     with _quiet():
-        return _compiled(function, examples, free)
+        return _compiled(function, examples, free or [()] * len(examples))
 
 
 def _compiled(function: Callable[..., Any], examples: Sequence[Tensor],
@@ -39,12 +44,17 @@ def _compiled(function: Callable[..., Any], examples: Sequence[Tensor],
 
     options = {"cpp.threads": torch.get_num_threads(), "triton.cudagraphs": False}
     try:
-        mode, fakes = _fakes(examples, free or [()] * len(examples))
+        mode, fakes = _fakes(examples, free)
         with mode:
             graph = make_fx(function, tracing_mode="symbolic")(*fakes)
+        if any(mode.shape_env.replace(t.shape[d].node.expr).is_number
+               for t, dims in zip(fakes, free, strict=True) for d in dims):
+            raise Specialised
         with torch.no_grad():
             return standalone_compile(graph, list(examples), dynamic_shapes="from_graph",
                                       options={"config_patches": options})
+    except Specialised:
+        raise
     except Exception as error:
         told = str(error).strip().splitlines() or [type(error).__name__]
         raise CannotCompile(told[0]) from error

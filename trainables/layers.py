@@ -1,6 +1,7 @@
 """The two forms of a model, with equal parameter names: one to train in a pack, one to measure."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.instancenorm import _InstanceNorm
+
+from trainables.packed import packed_form
 
 # SplitMix64 (Steele, Lea and Flood 2014): increment and multipliers, as signed 64-bit integers.
 GOLDEN, FIRST, SECOND = (
@@ -53,19 +56,22 @@ class KeyedDropout(nn.Module):
 
     def mask(self, x: Tensor, call: int = 0) -> Tensor:
         """Booleans of x's shape (or its first two dimensions): which elements are kept."""
-        shape = x.shape[:2] + (1,) * (x.dim() - 2) if self.whole_channels else x.shape
+        shape = tuple(x.shape)
+        if self.whole_channels:
+            shape = shape[:2] + (1,) * (x.dim() - 2)
         place = torch.full((), (self.salt << 20) + call, dtype=torch.int64, device=x.device)
         start = _mix(self.key + _mix(place * GOLDEN))
-        index = torch.arange(1, shape.numel() + 1, device=x.device).view(shape)
+        index = torch.arange(1, math.prod(shape) + 1, device=x.device).view(shape)
         # start + index·GOLDEN, but no compiler can take the product for an index and overflow
         drawn = _shifted(_mix((start * INVERSE + index) * GOLDEN), 64 - RANDOM_BITS)
         return drawn >= round(self.p * (1 << RANDOM_BITS))
 
 
-def training_form(module: nn.Module) -> nn.Module:
+def training_form(module: nn.Module, *, packed: bool = False) -> nn.Module:
     """A deep copy for training in a pack.
 
     nn.Dropout* draw from the buffer ``key``; BatchNorm uses the batch's statistics and holds none.
+    ``packed``: with layers of images in the form that is fastest when a vmapped step is compiled.
     """
     salts = iter(range(1, 1 << 30))
 
@@ -76,7 +82,7 @@ def training_form(module: nn.Module) -> nn.Module:
             return KeyedDropout(layer.p, next(salts), whole_channels=type(layer) is not nn.Dropout)
         if isinstance(layer, _BatchNorm | _InstanceNorm):
             _forget(layer)
-        return None
+        return packed_form(layer) if packed else None
 
     trainer = _replaced(copy.deepcopy(module), form)
     trainer.register_forward_pre_hook(_restart)

@@ -150,7 +150,8 @@ class Pack:
         built = {s: _initialised(model, s, shape, self.classes, base_dir).to(
             self.device, self.dtype) for s in set(self.seeds)}
         some = built[self.seeds[0]]
-        self.trainer: nn.Module = layers.training_form(some).train()
+        self.trainer: nn.Module = layers.training_form(
+            some, packed=self.engine.packed and self.engine.compiled).train()
         self.evaluator: nn.Module = layers.evaluation_form(some).eval()
         self.template = some
         self.initial = _stack([dict(built[s].named_parameters()) for s in self.seeds])

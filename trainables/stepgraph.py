@@ -1,8 +1,8 @@
 """The device's part of a step as one graph: compiled, and on CUDA captured and replayed.
 
-One graph serves every batch size and size of the data, and every width where the model has no
-convolutions (measured: as fast as a graph of its own for each shape, and a graph takes seconds to
-compile). A capture replays the kernels that the graph runs anyhow, so it changes no bits.
+One graph serves every batch size, size of the data and width, as far as the model's layers allow
+(measured: as fast as a graph of its own for each shape, and a graph takes seconds to compile). A
+capture replays the kernels that the graph runs anyhow, so it changes no bits.
 """
 
 import copy
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from trainables.compiling import compiled
+from trainables.compiling import Specialised, compiled
 from trainables.engines import SINGLE, convolves
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Tensors = dict[str, Tensor]
 Step = Callable[["Pack", "PackState", "Given"], None]
 _SHARED = {"x_train", "noise", "given/step"}  # by all runs; every other tensor is (R, …)
 _OF_EXAMPLES = {"x_train": 0, "noise": 0, "labels": 1, "noisy_inputs": 1}  # which dimension is N
-_RUNS, _BATCH, _EXAMPLES = 5, 7, 11  # what a graph is traced with: any numbers that differ
+_FREE = {"runs": 5, "batch": 7, "examples": 11}  # to trace with: any numbers that differ
 _FIXED = ("x_train", "labels", "noisy_inputs", "noise", "momentum", "weight_decay",
           "gradient_noise")
 _ENDED = ("outcome", "end_step", "end_loss")
@@ -39,14 +39,14 @@ class StepGraph:
     """
 
     def __init__(self, step: Step):
-        self._step, self._graph = step, None
+        self._step, self._graphs = step, {}
         self._capture = _Capture()
 
     def __call__(self, pack: "Pack", state: "PackState", at: "Given") -> None:
         kept = tensors_of(pack, state)
         given = {f"given/{n}": t for n, t in at.tensors().items()}
         every = kept | given
-        graph = self._graph = self._graph or _made(self._step, pack, every)
+        graph = self._graph(pack, every)
         if not pack.engine.packed:
             alive = state.alive
             on_cpu = pack.device.type == "cpu"  # elsewhere, to ask would wait for the device
@@ -56,6 +56,14 @@ class StepGraph:
             self._capture(graph, list(kept.values()), list(given.values()))
         else:
             graph(*every.values())
+
+    def _graph(self, pack: "Pack", every: Tensors) -> Callable[..., None]:
+        batch = every["given/index"].shape[1]
+        if batch not in self._graphs:
+            self._graphs[batch] = next(
+                (g for g in self._graphs.values() if "batch" in g[1]), None) or _made(
+                    self._step, pack, every)
+        return self._graphs[batch][0]
 
 
 def tensors_of(pack: "Pack", state: "PackState") -> Tensors:
@@ -112,42 +120,47 @@ def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"
     return twin, state, Given(**under("given/"))
 
 
-def _made(step: Step, pack: "Pack", every: Tensors) -> Callable[..., None]:
-    """The step on tensors like ``every`` (their first run's where runs are not packed)."""
-    names, runs = list(every), _runs(pack)
-    examples = [_example(n, t, runs) for n, t in every.items()]
-    free = {_BATCH, _EXAMPLES} | ({_RUNS} if runs == _RUNS else set())
+def _made(step: Step, pack: "Pack", every: Tensors) -> tuple[Callable[..., None], frozenset[str]]:
+    """The step on tensors like ``every`` (their first run's where runs are not packed), and which
+    of its sizes are free: as many as the model's layers leave so."""
+    names = list(every)
 
     def flat(*tensors: Tensor) -> tuple[()]:
         step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
         return ()
 
-    return compiled(flat, examples, [
-        [d for d in range(t.dim()) if _may_differ(n, d) and t.shape[d] in free]
-        for n, t in zip(names, examples, strict=True)])
+    fixed_width = not pack.engine.packed or pack.width == 1 or convolves(pack.trainer)
+    most = frozenset(_FREE) - ({"runs"} if fixed_width else set())
+    for free in (most, frozenset({"examples"})):
+        examples = [_example(n, t, pack, free) for n, t in every.items()]
+        try:
+            return compiled(flat, examples, [
+                [d for d in range(t.dim()) if _size(n, d) in free]
+                for n, t in zip(names, examples, strict=True)]), free
+        except Specialised:
+            continue
+    exact = [_example(n, t, pack, frozenset()) for n, t in every.items()]
+    return compiled(flat, exact), frozenset()
 
 
-def _runs(pack: "Pack") -> int:
-    """The runs that the graph is traced with: the width itself where it must be a constant."""
-    if not pack.engine.packed:
-        return 1
-    return pack.width if pack.width == 1 or convolves(pack.trainer) else _RUNS
-
-
-def _example(name: str, like: Tensor, runs: int) -> Tensor:
+def _example(name: str, like: Tensor, pack: "Pack", free: frozenset[str]) -> Tensor:
     shape = list(like.shape)
-    if name not in _SHARED:
-        shape[0] = runs
-    if name in _OF_EXAMPLES:
-        shape[_OF_EXAMPLES[name]] = _EXAMPLES
-    if name == "given/index":
-        shape[1] = _BATCH
+    for dim in range(len(shape)):
+        size = _size(name, dim)
+        if size in free:
+            shape[dim] = _FREE[size]
+        elif size == "runs" and not pack.engine.packed:
+            shape[dim] = 1
     return like.new_zeros(shape)
 
 
-def _may_differ(name: str, dim: int) -> bool:
-    by_run = dim == 0 and name not in _SHARED
-    return by_run or _OF_EXAMPLES.get(name) == dim or name == "given/index"
+def _size(name: str, dim: int) -> str | None:
+    """Which size of a step that dimension of a tensor is: runs, batch or examples."""
+    if dim == 0 and name not in _SHARED:
+        return "runs"
+    if name == "given/index":
+        return "batch"
+    return "examples" if _OF_EXAMPLES.get(name) == dim else None
 
 
 class _Capture:

@@ -31,6 +31,9 @@ CASES = [
     ("a graph of one run, called for each; dropout too", MLP | {"dropout": 0.3},
      dict(momentum=0.9, noisy={"input": 0.2, "label": 0.1, "gradient": 0.1}),
      "loop", "loop-compiled", 6),
+    ("batch norm between packed convolutions and pools", {
+        "name": "simple_cnn", "width": 2, "dense": 3, "batch_norm": True}, {},
+     "vmap", "vmap-compiled", 3),
     ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, dict(loss="mse"),
      "loop", "loop-compiled", 3),
 ]
@@ -51,10 +54,11 @@ def trained(model, engine, steps, *, seeds=(0, 1, 2), lrs=None, **options):
     ("why", "model", "options", "plain", "fast", "steps"), CASES, ids=[c[0] for c in CASES])
 def test_a_compiled_step_is_the_plain_one(why, model, options, plain, fast, steps):
     one, other = (trained(model, e, steps, **options) for e in (plain, fast))
-    for kind in ("params", "velocity", "second"):
-        if getattr(one, kind) is not None:
+    near = 1e-8 if "optimizer" in options and options["optimizer"] is NUDGED else 1e-12
+    for kind in ("params", "velocity", "second"):  # of padding, the moments matter to nobody
+        for n, t in (getattr(one, kind) or {}).items():
             torch.testing.assert_close(
-                getattr(other, kind), getattr(one, kind), rtol=1e-11, atol=1e-12)
+                getattr(other, kind)[n][:3], t[:3], rtol=10 * near, atol=near)
     torch.testing.assert_close(other.memory, one.memory, rtol=1e-12, atol=0)
     assert other.step == one.step == steps
 
@@ -74,7 +78,8 @@ def test_runs_end_as_in_the_plain_step_and_neighbours_keep_their_bits(engine):
 
 PROGRAM = """
 import sys
-from tests.trainables.test_stepgraph import MLP, flatten, trained
+from tests.trainables.test_stepgraph import MLP, trained
+from trainables.linalg.products import flatten
 import torch
 torch.set_num_threads(1)
 flat = flatten(trained(MLP, "vmap-compiled", 5, precision="fp32").params)

@@ -42,7 +42,7 @@ CASES = [
     ("dense", {"name": "linear"}, (6,), "cpu", "vmap", 64, 21),
     ("batch norm with constant inputs", {"name": "mlp", "width": 4, "depth": 1, "batch_norm": True},
      (6,), "cpu", "vmap", 64, 28 + 8 + 15),
-    ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, (1, 8, 8), "cpu", "loop", 4,
+    ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, (1, 8, 8), "cpu", "vmap", 16,
      None),
     ("an accelerator", {"name": "linear"}, (6,), "cuda", "vmap", 64, 21),
     ("it cannot be vectorised", {"name": "models_of_a_user:branching"}, (6,), "cpu", "loop", 4, 22),
