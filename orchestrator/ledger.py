@@ -7,6 +7,9 @@ part has one content for ever, and any reader sees each row exactly once at ever
 
 A probe is committed likewise, whole: its record and rows as ``probes/<probe_id>.commit``, published
 as ``tables/curves/<probe_id>-0.parquet``, then ``probes/<probe_id>.json``, by which it has ended.
+
+A pack that is given up for its halves has those in place of its first state, without rows and for
+ever, and ends with the empty part ``tables/runs/<pack_id>-halved.parquet``.
 """
 
 import io
@@ -26,6 +29,14 @@ from orchestrator.store import LocalStore
 
 SCHEMA_PART = "0000-schema.parquet"
 _PUBLISHING_ORDER = ("snapshots", "spectra", "curves", "runs")
+
+
+class Halved(Exception):
+    """The pack was given up before its first commit; ``halves`` hold its runs."""
+
+    def __init__(self, halves: Sequence[Mapping[str, Any]]):
+        super().__init__("the pack goes on as its halves")
+        self.halves = halves
 
 
 class Ledger:
@@ -76,12 +87,13 @@ class Ledger:
         return {n.rsplit("-", 1)[0] for n in self.store.names("tables/runs") if n != SCHEMA_PART}
 
     def open_packs(self) -> Iterator[dict[str, Any]]:
-        """The packs that were begun and have not ended."""
+        """The packs that were begun and have not ended; halves belong to the pack they are of."""
         ended = self.ended_packs()
         for pack_id in self.store.names("packs"):
             content = None if pack_id in ended else self.store.read(f"packs/{pack_id}/pack.json")
-            if content is not None:
-                yield json.loads(content)
+            pack = json.loads(content or b"null")
+            if pack and ("of" not in pack or pack["of"] in ended):
+                yield pack
 
     # a pack
 
@@ -99,12 +111,18 @@ class Ledger:
 
     def commit(self, pack_id: str, facts: Mapping[str, Any], state: bytes,
                rows: Mapping[str, Sequence[Mapping]]) -> None:
-        """Commits and publishes one segment; adopts it where another writer was first."""
+        """Commits and publishes one segment; adopts it where another writer was first.
+
+        Halved where another has given the pack up.
+        """
         parts = {t: _parquet(pa.Table.from_pylist(list(rows[t]), self.schema(t)))
                  for t in TABLES if rows[t]}
         path = _state_path(pack_id, facts["segment"])
         mine = Commit(facts, state, parts)
         committed = mine if self.store.create(path, encode(mine)) else self._load(path) or mine
+        if "halves" in committed.facts:
+            self.newest(pack_id)  # raises, unless whoever gave the pack up came too late
+            committed = mine
         self.publish(pack_id, committed)
 
     def publish(self, pack_id: str, commit: Commit) -> None:
@@ -120,13 +138,56 @@ class Ledger:
                 self.store.delete(_state_path(pack_id, k))
 
     def newest(self, pack_id: str) -> Commit | None:
-        """The newest whole commit of a pack: a damaged one falls back to the one before."""
+        """The newest whole commit of a pack: a damaged one falls back to the one before.
+
+        Halved where the pack was given up instead.
+        """
         for k in sorted(self._segments(pack_id), reverse=True):
             commit = self._load(_state_path(pack_id, k))
-            if commit is not None:
+            if commit is not None and "halves" not in commit.facts:
                 return commit
+            # States go when what follows them is there: looked for in this order, one is found.
+            if commit is not None and self._segments(pack_id) == [0] and not self._parts(pack_id):
+                raise Halved(commit.facts["halves"])
             self.store.delete(_state_path(pack_id, k))
         return None
+
+    def halve(self, pack_id: str, halves: Sequence[Mapping]) -> Sequence[Mapping] | None:
+        """Gives a pack up for its halves; those that hold, or None where it has a commit."""
+        try:
+            if self.newest(pack_id) is None and not self._parts(pack_id):
+                facts = {"segment": 0, "step": 0, "last": False, "halves": list(halves)}
+                self.store.create(_state_path(pack_id, 0), encode(Commit(facts, b"", {})))
+                self.newest(pack_id)
+        except Halved as found:
+            return found.halves
+        return None
+
+    def halves(self, pack_id: str) -> Sequence[Mapping[str, Any]] | None:
+        """The halves for which a pack was given up, or None."""
+        try:
+            if self._segments(pack_id) == [0]:
+                self.newest(pack_id)
+        except Halved as found:
+            return found.halves
+        return None
+
+    def end_halved(self, pack_id: str) -> None:
+        """A pack of which all halves have ended has ended: an empty part says so."""
+        content = _parquet(self.schema("runs").empty_table())
+        self.store.create(f"tables/runs/{pack_id}-halved.parquet", content)
+
+    def counts(self, pack_id: str) -> dict[str, Any] | None:
+        """How the runs of a pack ended, as its last progress; None where it has no final rows."""
+        rows = []
+        for name in self.store.names("tables/runs"):
+            if name.startswith(f"{pack_id}-"):
+                content = io.BytesIO(self.store.read(f"tables/runs/{name}"))
+                rows += pq.read_table(content, columns=["status", "steps"]).to_pylist()
+        steps = max((r["steps"] for r in rows), default=1)
+        diverged = sum(r["status"] == "diverged" for r in rows)
+        return {"step": steps, "steps": steps, "running": 0, "finished": len(rows) - diverged,
+                "diverged": diverged} if rows else None
 
     # a probe
 
@@ -174,6 +235,11 @@ class Ledger:
         record = json.dumps(dict(commit.facts), indent=1, sort_keys=True).encode() + b"\n"
         self.store.create(f"probes/{probe_id}.json", record)
         self.store.delete(_probe_path(probe_id))
+
+    def _parts(self, pack_id: str) -> bool:
+        """Whether rows of a pack are published, those of its halves aside."""
+        return any(n.startswith(f"{pack_id}-") and n[len(pack_id) + 1 : -8].isdigit()
+                   for table in TABLES for n in self.store.names(f"tables/{table}"))
 
     def _segments(self, pack_id: str) -> list[int]:
         names = self.store.names(f"packs/{pack_id}")

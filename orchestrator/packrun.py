@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__
+from orchestrator import __version__, halving
 from orchestrator.columns import identity_columns
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
@@ -32,18 +32,21 @@ def order(pack: PackPlan, spec: Any, folder: Path) -> dict[str, Any]:
 def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Runs the pack, committing at its borders; yields its progress as plain values.
 
-    Whatever restarts it, it goes on from the newest commit: one mechanism for every fault.
+    Whatever restarts it, it goes on from the newest commit: one mechanism for every fault. Where
+    memory does not suffice, by halves (see ``halving``).
     """
-    with phase("import"):
-        import torch
+    return halving.run(order, _run_whole, lambda: device_kind(_device(order)))
 
+
+def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    with phase("import"):
         from trainables import snapshot
         from trainables.measure import final_weights
         from trainables.train import Segment, train
 
     settle()
     ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
-    device = torch.device(device_for(order["device"]))
+    device = _device(order)
     fixed = ledger.fixed(wanted["pack_id"])
     with phase("build"):
         pack = _pack({**order, "pack": fixed}, device) if fixed else _fresh_pack(order, device)
@@ -66,9 +69,10 @@ def run_pack(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 yield vars(event)
                 continue
             if event.last and order["weights"]:
+                # A half's outlast what the pack that was given up may write at the same time.
+                put = ledger.store.replace if "of" in fixed else ledger.store.create
                 for run_id, weights in final_weights(pack, state).items():
-                    ledger.store.create(
-                        f"weights/{run_id}.safetensors", snapshot.dump_weights(weights))
+                    put(f"weights/{run_id}.safetensors", snapshot.dump_weights(weights))
             facts = {"segment": event.index, "step": state.step, "last": event.last}
             with phase("commit"):
                 rows = {**event.rows, "runs": _with_config(pack, event.rows["runs"], shared)}
@@ -141,6 +145,12 @@ def _ended(pack: Any, state: Any) -> Any:
     from trainables.train import progress
 
     return progress(pack, state)
+
+
+def _device(order: Mapping[str, Any]) -> Any:
+    import torch
+
+    return torch.device(device_for(order["device"]))
 
 
 def device_for(wanted: str) -> str:
