@@ -113,13 +113,13 @@ def _sized(configs: Sequence[Mapping[str, Any]], info: Any) -> list[dict[str, An
 
 
 def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Any, ledger: Ledger) -> Plan:
-    tabled = ledger.ended_runs()
     wanted = {r.run_id: r for r in runs}
     taken: list[PackPlan] = []
     for fixed in ledger.open_packs():
         members = tuple(Run(m["run_id"], m["config"]) for m in fixed["members"])
         if any(m.run_id in wanted for m in members):
             taken.append(PackPlan(fixed["pack_id"], members, fixed["width"], fixed["engine"]))
+    tabled = ledger.ended_runs()  # in this order no pack can end unseen between the two
     held = {m.run_id for p in taken for m in p.members}
     probes, made = probe_plans(spec, runs, NUMERICS), ledger.ended_probes()
     todo = {r.run_id for r in runs} - tabled - held

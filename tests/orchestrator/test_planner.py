@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator import plan, planner
 from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger
 from orchestrator.packrun import order, run_pack
 from orchestrator.planner import check_unchanged, folder_of, identity, resolved_tree
 from orchestrator.session import open_folder
@@ -67,6 +68,21 @@ def test_begun_packs_are_taken_up_with_exactly_their_members(tmp_path):
     other = plan(path, overrides=["sweep.axes.lr=[0.5]"])
     assert other.begun == frozenset()  # none of its members is wanted
     assert len(other.packs) == 1
+
+
+def test_a_pack_that_ends_while_another_plans_is_not_packed_anew(tmp_path, monkeypatch):
+    path, look = tiny(tmp_path), Ledger.open_packs
+    first = plan(path)
+    open_folder(first)
+    next(run_pack(order(first.packs[0], first.spec, first.folder)))
+
+    def late(ledger):
+        train(first)
+        return look(ledger)
+
+    monkeypatch.setattr(Ledger, "open_packs", late)
+    other = plan(path, overrides=["compute.pack=1"])
+    assert (other.packs, len(other.ended)) == ((), 2)
 
 
 def test_equal_cells_are_one_run(tmp_path):
