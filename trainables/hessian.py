@@ -21,6 +21,9 @@ Tensors = dict[str, Tensor]
 FILLING = 2_000_000
 
 
+_SPLITS: dict[tuple, Split | None] = {}  # of this process, by kind of pack and size of the set
+
+
 def curvature_of(probe: "Probe") -> Curvature | Tangents:
     """Gradient and Hessian products on the measurement set; 1 GE, then 2 GE a product.
 
@@ -53,10 +56,11 @@ def _data(buffers: Tensors, r: int, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
 
 
 def _split_of(pack: Pack) -> Split | None:
-    """The pack's graphs, made when first asked for; None where its model does not allow it."""
-    if not hasattr(pack, "_split"):
-        pack._split = _traced(pack)
-    return pack._split
+    """The graphs of packs of this kind, made once a process; None where the model forbids it."""
+    key = (pack.kind(), len(pack.measure_set), pack.x_train.shape[1:])
+    if key not in _SPLITS:
+        _SPLITS[key] = _traced(pack)
+    return _SPLITS[key]
 
 
 def _traced(pack: Pack) -> Split | None:

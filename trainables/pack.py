@@ -4,6 +4,7 @@
 A step is ``(pack, state) -> state``; measurements are carried by nobody.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -164,6 +165,17 @@ class Pack:
         constant = {n: b for n, b in self.trainer.named_buffers() if n not in self.keys}
         self.constants = _stack([constant] * self.width) if constant else {}
         self.parameters = sum(p[0].numel() for p in self.initial.values())
+
+    def kind(self) -> str:
+        """Equal for packs whose graphs may be shared: all that is no tensor of theirs and no size.
+
+        A graph made for one of them holds for the others, its inputs having the same shapes.
+        """
+        shared = [self.train[n] for n in ("loss", "nesterov", "max_loss")]
+        return json.dumps([
+            self.configs[0]["model"], str(self.base_dir), self.classes, str(self.dtype),
+            str(self.device), self.engine.name, self.optimizer.name, *shared, self.has_momentum,
+            self.has_decay, self.has_gradient_noise, torch.get_num_threads()], sort_keys=True)
 
     def init(self) -> PackState:
         """The state before the first step; padding is masked."""

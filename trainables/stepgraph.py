@@ -60,10 +60,29 @@ class StepGraph:
     def _graph(self, pack: "Pack", every: Tensors) -> Callable[..., None]:
         batch = every["given/index"].shape[1]
         if batch not in self._graphs:
-            self._graphs[batch] = next(
-                (g for g in self._graphs.values() if "batch" in g[1]), None) or _made(
-                    self._step, pack, every)
-        return self._graphs[batch][0]
+            self._graphs[batch] = _shared(self._step, pack, every)
+        return self._graphs[batch]
+
+
+# Graphs of this process: (kind of pack, names, shapes but for the free sizes) -> graph.
+_GRAPHS: dict[tuple, Callable[..., None]] = {}
+
+
+def _shared(step: Step, pack: "Pack", every: Tensors) -> Callable[..., None]:
+    """The graph of packs of this kind, made once a process as far as sizes are free."""
+    fixed_width = not pack.engine.packed or pack.width == 1 or convolves(pack.trainer)
+    most = frozenset(_FREE) - ({"runs"} if fixed_width else set())
+    ways = (most, frozenset({"examples"}), frozenset())
+    keys = [_key(pack, every, free) for free in ways]
+    known = next((k for k in keys if k in _GRAPHS), None)
+    if known is None:
+        known, graph = _made(step, pack, every, dict(zip(keys, ways, strict=True)))
+        _GRAPHS[known] = graph
+    return _GRAPHS[known]
+
+
+def _key(pack: "Pack", every: Tensors, free: frozenset[str]) -> tuple:
+    return pack.kind(), free, *((n, *_example_shape(n, t, pack, free)) for n, t in every.items())
 
 
 def tensors_of(pack: "Pack", state: "PackState") -> Tensors:
@@ -120,30 +139,29 @@ def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"
     return twin, state, Given(**under("given/"))
 
 
-def _made(step: Step, pack: "Pack", every: Tensors) -> tuple[Callable[..., None], frozenset[str]]:
-    """The step on tensors like ``every`` (their first run's where runs are not packed), and which
-    of its sizes are free: as many as the model's layers leave so."""
+def _made(step: Step, pack: "Pack", every: Tensors, ways: dict[tuple, frozenset[str]]
+          ) -> tuple[tuple, Callable[..., None]]:
+    """The step on tensors like ``every`` (their first run's where runs are not packed), with as
+    many sizes free as the model's layers leave so: the key of the way that it took, and the graph.
+    """
     names = list(every)
 
     def flat(*tensors: Tensor) -> tuple[()]:
         step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
         return ()
 
-    fixed_width = not pack.engine.packed or pack.width == 1 or convolves(pack.trainer)
-    most = frozenset(_FREE) - ({"runs"} if fixed_width else set())
-    for free in (most, frozenset({"examples"})):
-        examples = [_example(n, t, pack, free) for n, t in every.items()]
+    for key, free in ways.items():
+        examples = [t.new_zeros(_example_shape(n, t, pack, free)) for n, t in every.items()]
+        dims = [[d for d in range(t.dim()) if _size(n, d) in free]
+                for n, t in zip(names, examples, strict=True)]
         try:
-            return compiled(flat, examples, [
-                [d for d in range(t.dim()) if _size(n, d) in free]
-                for n, t in zip(names, examples, strict=True)]), free
+            return key, compiled(flat, examples, dims)
         except Specialised:
             continue
-    exact = [_example(n, t, pack, frozenset()) for n, t in every.items()]
-    return compiled(flat, exact), frozenset()
+    raise AssertionError("nothing is free in the last way")
 
 
-def _example(name: str, like: Tensor, pack: "Pack", free: frozenset[str]) -> Tensor:
+def _example_shape(name: str, like: Tensor, pack: "Pack", free: frozenset[str]) -> tuple[int, ...]:
     shape = list(like.shape)
     for dim in range(len(shape)):
         size = _size(name, dim)
@@ -151,7 +169,7 @@ def _example(name: str, like: Tensor, pack: "Pack", free: frozenset[str]) -> Ten
             shape[dim] = _FREE[size]
         elif size == "runs" and not pack.engine.packed:
             shape[dim] = 1
-    return like.new_zeros(shape)
+    return tuple(shape)
 
 
 def _size(name: str, dim: int) -> str | None:
