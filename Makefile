@@ -27,19 +27,46 @@ test: $(READY)   ## the test suite
 test-slow: $(READY)  ## the long tests: kills at random moments, full presets
 	@$(BIN)/python -m pytest -m slow --timeout 3600
 
-bench: $(READY)  ## benchmarks: ratios, interleaved
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
-	@$(BIN)/python -m bench.usual_way
+# The peers that benches compare with.
+define peers
+VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
+endef
 
-bench-monitors: $(READY)  ## what each monitor adds to training: gradient equivalents, seconds
-	@$(BIN)/python -m bench.monitors
+bench: $(READY)  ## pack, curvature, sweep and scale in quick form: ratios, interleaved; JSON in bench/results
+	@$(peers)
+	@$(BIN)/python -m bench.pack --quick
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.curvature --quick --only nets,packs
+	@$(BIN)/python -m bench.usual_way --share 0.1
+	@$(BIN)/python -m bench.scale --runs 100 1000
+
+bench-pack: $(READY)  ## a step of our engines against loops over single runs, at 20 shapes (ARGS=--quick)
+	@$(BIN)/python -m bench.pack $(ARGS)
+
+bench-curvature: $(READY)  ## leading Hessian eigenvalues against PyHessian and curvlinops (ARGS=--quick)
+	@$(peers)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.curvature $(ARGS)
+
+bench-sweep: $(READY)  ## a whole sweep against Ray Tune with one run a trial (ARGS="--share 0.1")
+	@$(peers)
+	@$(BIN)/python -m bench.usual_way $(ARGS)
+
+bench-scale: $(READY)  ## plan, ledger, commits, compaction, analysis at 100 to 100,000 runs
+	@$(BIN)/python -m bench.scale $(ARGS)
 
 bench-overhead: $(READY)  ## what of a sweep's wall clock is neither training nor measuring
 	@$(BIN)/python -m bench.overhead $(ARGS)
 
-bench-curvature: $(READY)  ## leading Hessian eigenvalues against PyHessian and curvlinops (ARGS=--quick)
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
-	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.curvature $(ARGS)
+bench-measuring: $(READY)  ## Hessian products of a pack run by run against all at once
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.measuring $(ARGS)
+
+bench-monitors: $(READY)  ## what each monitor adds to training: gradient equivalents, seconds
+	@$(BIN)/python -m bench.monitors $(ARGS)
+
+bench-gpu:       ## engines on a GPU; any Python with torch and numpy, nothing is installed (PYTHON=…)
+	@$(PYTHON) -m bench.gpu $(ARGS)
+
+bench-plots: $(READY)  ## docs/figures from the newest results in bench/results
+	@$(BIN)/python -m bench.plots $(ARGS)
 
 lint: $(READY)   ## ruff
 	@$(BIN)/ruff check orchestrator trainables analysis tests bench

@@ -3,8 +3,9 @@
 Needs torch and numpy alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,16 @@ QUICK = SHAPES[:5]
 
 def dataset(shape: Shape) -> Dataset:
     """Random inputs around class centres: learnable; which does not matter to any timing."""
+    return _made_up(shape.input, shape.examples)
+
+
+@lru_cache(maxsize=2)
+def _made_up(shape: tuple[int, ...], n: int) -> Dataset:
     source = np.random.default_rng(0)
-    size = shape.examples + CLASSES
-    y = source.integers(CLASSES, size=size)
-    centres = source.normal(size=(CLASSES, *shape.input)).astype(np.float32)
-    x = centres[y] + source.standard_normal((size, *shape.input), dtype=np.float32)
-    n = shape.examples
+    y = source.integers(CLASSES, size=n + CLASSES)
+    centres = source.normal(size=(CLASSES, *shape)).astype(np.float32)
+    x = source.standard_normal((n + CLASSES, *shape), dtype=np.float32)
+    x += centres[y]
     return Dataset(x[:n], y[:n], x[n:], y[n:], CLASSES, "0" * 64)
 
 
@@ -97,10 +102,9 @@ def config(shape: Shape, seed: int = 0, **train: Any) -> dict[str, Any]:
 
 
 def pack(shape: Shape, engine: str, width: int, *, device: str = "cpu",
-         data: Dataset | None = None) -> Pack:
-    """``width`` runs that differ in seed and rate."""
+         runs: Sequence[Mapping[str, Any]] = ()) -> Pack:
+    """The runs of those configs; by default ``width`` runs that differ in seed and rate."""
     rate = config(shape)["train"]["lr"]
-    members = [Member(f"r{i}", config(shape, seed=i, lr=rate * (1 + i / 256)))
-               for i in range(width)]
-    return Pack(members, data or dataset(shape), width=width, engine=engine,
-                device=torch.device(device), base_dir=ROOT)
+    runs = runs or [config(shape, seed=i, lr=rate * (1 + i / 256)) for i in range(width)]
+    return Pack([Member(f"r{i}", c) for i, c in enumerate(runs)], dataset(shape), width=width,
+                engine=engine, device=torch.device(device), base_dir=ROOT)
