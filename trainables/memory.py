@@ -20,6 +20,7 @@ from trainables.probe import (
     CPU_BLOCK,
     EVALUATION_BYTES,
     GPU_BLOCK,
+    GRAPH_BYTES,
     runs_a_block,
     saved_bytes,
 )
@@ -27,6 +28,8 @@ from trainables.probe import (
 # Of what the machine or the GPU has in all, not of what is free at the moment: the width of a new
 # pack must not depend on what else happens to run. The rest is for processes, libraries, others.
 CPU_SHARE, GPU_SHARE = 0.5, 0.8
+PLAIN_VECTORS = 6  # of a run that is measured without monitors: places, a gradient, its parts
+TRACING = 10       # what autograd keeps of a run, while its Hessian's graphs are made on a CPU
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _TOLD = ("can't allocate memory", "not enough memory", "out of memory", "bad allocation",
          "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
@@ -37,10 +40,11 @@ class Need:
     """Bytes that a pack takes at its peak, as a function of its width (``of``).
 
     ``data``: shared by its runs. ``held``: of each run, as long as the pack trains. ``step``: of
-    each run while an update is made; ``commit``: while its state is written; ``ahead``: while the
+    each run while an update is made; ``single``: then once more, where gradients are found one
+    after the other. ``commit``: of each run while its state is written; ``ahead``: while the
     updates that follow a snapshot are made. ``block``: of each run that is measured at once with
-    others, of which there are at most ``block_runs``. ``single``: while one run's gradient is
-    found, where they are found one after the other.
+    others, of which there are at most ``block_runs``; ``traced``: then once more, while graphs of
+    the Hessian's products are made.
     """
 
     data: int
@@ -51,11 +55,12 @@ class Need:
     ahead: int
     block: int
     block_runs: int
+    traced: int
 
     def of(self, width: int) -> int:
         """Bytes of a pack of that width: what it holds, and the most that comes on top of it."""
         step = width * self.step + self.single
-        measured = min(width, self.block_runs) * self.block
+        measured = min(width, self.block_runs) * self.block + self.traced
         return self.data + width * self.held + max(
             step, width * self.commit, width * self.ahead + max(measured, step))
 
@@ -67,7 +72,8 @@ def need(module: nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], *
     Tensors are counted, not timed or tried: parameters times what is kept of them (value, initial
     value, moments, directions), minibatches times what autograd keeps of an example
     (``saved_bytes``, on two examples) and as much again for going back, the blocks of the
-    measurement. Allocators and libraries come on top. ``packed``: as of the engine.
+    measurement. Within a factor of 2 of what was measured on CPUs; libraries come on top.
+    ``packed``: as of the engine. Cost: a forward pass of two examples.
     """
     train, measure, data = config["train"], config["measure"], config["data"]
     size = 8 if config["precision"] == "fp64" else 4
@@ -79,10 +85,14 @@ def need(module: nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], *
     moments = _moments(train)
     examples, tested = data["train_size"], data["test_size"]
     noisy = config["noise"]["input"] > 0
-    vectors = weights * BASIS_VECTORS
-    block_runs = runs_a_block(3 * graph * measure["set_size"] + vectors,
-                              CPU_BLOCK if device.type == "cpu" else GPU_BLOCK) if packed else 1
-    batch = train["batch_size"] * (2 * graph + 2 * example)
+    vectors = weights * (BASIS_VECTORS if measure["monitors"] else PLAIN_VECTORS)
+    graphs, on_cpu = 3 * graph * measure["set_size"], device.type == "cpu"
+    block_runs = 1
+    if packed:  # as in ``probe.blocks``
+        block_runs = runs_a_block(
+            graphs + weights * BASIS_VECTORS, CPU_BLOCK if on_cpu else GPU_BLOCK)
+    largest = train["batch_size"] * max(1.0, train["batch_schedule"].get("factor", 1.0))
+    batch = int(largest) * (2 * graph + 2 * example)
     return Need(
         data=example * (examples * (2 if noisy else 1) + tested),
         held=weights * (2 + moments) + examples * (8 + 8 + 1 + noisy),  # labels, order, victims
@@ -90,9 +100,10 @@ def need(module: nn.Module, config: Mapping[str, Any], shape: tuple[int, ...], *
         single=0 if packed else batch,
         commit=weights * 3 * (1 + moments),  # serialised, with the rows, as the file's bytes
         ahead=weights * (1 + moments + 5),   # a copy, its places, two updates
-        block=max(3 * graph * measure["set_size"] + vectors,
+        block=max(graphs + vectors,
                   min(EVALUATION_BYTES // block_runs, graph * max(examples, tested))),
-        block_runs=block_runs)
+        block_runs=block_runs,
+        traced=TRACING * graphs // 3 if on_cpu and graphs <= GRAPH_BYTES else 0)
 
 
 def _moments(train: Mapping[str, Any]) -> int:

@@ -1,5 +1,7 @@
 """What the monitors of a snapshot share, in float64 against plain PyTorch."""
 
+import gc
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -96,3 +98,13 @@ def test_what_cannot_be_remembered(value, said):
     state.memory = {"z": torch.ones(2, 1)}
     with pytest.raises(ValueError, match=f"`z` to remember {said}"):
         Probe(pack, state, slice(0, 2)).remember("z", value)
+
+
+def test_counting_what_autograd_keeps_keeps_nothing():
+    """A saved result of its own node is a cycle through C++, which no collector sees."""
+    pack = pack_of([config({"name": "mlp", "width": 97, "depth": 3})], blobs())
+    probes.graph_bytes(pack)
+    gc.collect()
+    kept = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.requires_grad
+            and t.shape == (97, 97)]
+    assert not kept
