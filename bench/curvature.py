@@ -24,10 +24,6 @@ Needs the extra ``bench`` (``make bench-curvature`` installs it).
 """
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -42,12 +38,12 @@ from bench import curvature_bounds as bounds
 from bench import curvature_nets as nets
 from bench import curvature_packs as packs
 from bench import curvature_solvers as solvers
+from bench import report
 from orchestrator.packrun import settle
 
 GOAL = 0.01
 PEERS = ("pyhessian", "curvlinops", "  best ncv")
 SECTIONS = ("nets", "packs", "bounds")
-VERSIONS = ("torch", "numpy", "scipy", "PyHessian", "curvlinops-for-pytorch")
 GRADIENTS = 3  # timed between two solvers
 
 
@@ -55,12 +51,11 @@ def main() -> None:
     """Runs the sections and prints them."""
     asked = _arguments()
     settle()  # as a worker does
-    result: dict[str, Any] = {"machine": machine(), "quick": asked.quick, "goal": GOAL}
-    print(told(result["machine"]))
+    result: dict[str, Any] = {"machine": report.machine(), "quick": asked.quick, "goal": GOAL}
+    print(report.told(result["machine"]))
     for section in asked.only:
         result[section] = RUN[section](asked)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=2) + "\n")
+    report.finish("curvature", result, asked.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -75,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--doubt", type=float, default=0.01, help="of ours; 1: no bounds")
     parser.add_argument("--cifar", type=Path, help="CIFAR-10's train.parquet; else made-up images")
     parser.add_argument("--cache", type=Path, help="folder for trajectories and truths")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    report.option(parser)
     asked = parser.parse_args()
     asked.only = asked.only.split(",")
     if set(asked.only) - set(SECTIONS) or asked.seeds < 1:
@@ -211,30 +206,6 @@ def covered(asked: argparse.Namespace) -> dict[str, Any]:
     found = bounds.cases(asked.tolerance, quick=asked.quick)
     return {"summary": bounds.summarise(found), "violations": [
         f for f in found if not abs(f["value"] - f["truth"]) <= f["bound"]]}
-
-
-def machine() -> dict[str, Any]:
-    """Where this ran."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return {"cores": len(os.sched_getaffinity(0)), "processor": next(named, platform.machine()),
-            "python": platform.python_version(), "load_1_min": os.getloadavg()[0],
-            **{n: _version(n) for n in VERSIONS}}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def told(of: Mapping[str, Any]) -> str:
-    """The machine in a line."""
-    return ", ".join([f"{of['cores']} cores ({of['processor']}), 1 thread",
-                      f"Python {of['python']}", *(f"{n} {of[n]}" for n in VERSIONS),
-                      f"load {of['load_1_min']:.1f} at the start"])
 
 
 RUN: Mapping[str, Callable[[argparse.Namespace], Any]] = {

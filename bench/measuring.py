@@ -10,18 +10,16 @@ run and snapshot, and those of a single product.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench import curvature_nets as nets
-from bench.curvature import machine, told
+from bench import report
 from orchestrator.packrun import settle
 from trainables import hessian
 from trainables.measure import snapshot_rows
@@ -43,16 +41,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.measuring")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    report.option(parser)
     asked = parser.parse_args()
     settle()
-    result: dict[str, Any] = {"machine": machine(), "nets": {}}
-    print(told(result["machine"]))
+    result: dict[str, Any] = {"machine": report.machine(), "nets": {}}
+    print(report.told(result["machine"]))
     for name in asked.only:
         found = result["nets"][name] = _compared(name, asked.repeats)
         print("\n".join(lines(name, found)), flush=True)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=2) + "\n")
+    report.finish("measuring", result, asked.json)
 
 
 def _compared(name: str, repeats: int) -> dict[str, Any]:

@@ -12,10 +12,7 @@ depend on what is in the images, so they are random. Timings are of one process 
 """
 
 import argparse
-import json
 import math
-import os
-import platform
 import statistics
 import sys
 import time
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench import report
 from trainables import datasets, models, monitors
 from trainables.measure import snapshot_rows
 from trainables.pack import Member, Pack, PackState
@@ -67,13 +65,9 @@ def main() -> None:
         for row in _task(task, asked):
             print(_line(row) if rows else f"{_head()}\n{_line(row)}", flush=True)
             rows.append(row)
-    if asked.json:
-        machine = {"processor": platform.processor() or platform.machine(),
-                   "cores": len(os.sched_getaffinity(0)), "load_1_min": os.getloadavg()[0],
-                   "device": asked.device, "torch": torch.__version__}
-        asked.json.write_text(json.dumps(
-            {"machine": machine, "runs": asked.runs, "repeats": asked.repeats,
-             "rows": [asdict(r) for r in rows]}, indent=2) + "\n")
+    report.finish("monitors", {"device": asked.device, "runs": asked.runs,
+                               "repeats": asked.repeats, "rows": [asdict(r) for r in rows]},
+                  asked.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -89,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=4, help="runs of a pack")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    report.option(parser)
     asked = parser.parse_args()
     if asked.quick:
         asked.sizes, asked.images, asked.runs = ["64"], 256, 1

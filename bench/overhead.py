@@ -18,7 +18,6 @@ The ratio is the wall clock over (training + measuring) / cores: 1 would be no o
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from bench import report
 from orchestrator.timeline import VARIABLE
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +48,9 @@ def main() -> None:
     result = {**middle, "spec": asked.spec, "overrides": asked.overrides,
               "ratios": [f["ratio"] for f in found],
               "median_wall_s": statistics.median(f["wall_s"] for f in found),
-              "machine": {"cores": middle["cores"], "python": platform.python_version(),
-                          "load_1_min": os.getloadavg()[0]}}
+              "machine": report.machine()}
     _print(result)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=2) + "\n")
+    report.finish("overhead", result, asked.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -61,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("spec", nargs="?", default="digits-ratio", help="a preset, or a file")
     parser.add_argument("-s", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    report.option(parser)
     return parser.parse_args()
 
 
@@ -114,8 +112,8 @@ def divided(lines: Sequence[Line], pure: Mapping[str, float], start: float, end:
 
 
 def _print(result: Mapping[str, Any]) -> None:
-    machine, cores = result["machine"], result["cores"]
-    print(f"{cores} cores, Python {machine['python']}, load {machine['load_1_min']:.1f} at the end")
+    cores = result["cores"]
+    print(report.told(result["machine"]))
     extra = "".join(f" -s {o}" for o in result["overrides"])
     print(f"{result['spec']}{extra}: {result['runs']} runs in {result['packs']} packs, "
           f"{result['wall_s']:.1f} s of {cores} cores\n")

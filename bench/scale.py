@@ -13,8 +13,6 @@ the packs is left begun and not ended, so that the ledger has something to find.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from bench import report
 
 SPEC = """\
 name: scale
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 10_000, 100_000])
     parser.add_argument("--snapshots", type=int, default=20)
     parser.add_argument("--work", type=Path, help="an empty folder, kept; else a temporary one")
-    parser.add_argument("--json", type=Path, dest="json_path")
+    report.option(parser)
     parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.phase:
@@ -262,10 +262,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sgdscope-scale-") as temporary:
         found = scale(given.runs, given.snapshots, given.work or Path(temporary))
     print(table(found, given.runs))
-    if given.json_path:
-        machine = {"cpus": os.cpu_count(), "machine": platform.machine(),
-                   "python": platform.python_version(), "snapshots": given.snapshots}
-        given.json_path.write_text(json.dumps({"machine": machine, "phases": found}, indent=1))
+    report.finish("scale", {"snapshots": given.snapshots, "phases": found}, given.json)
 
 
 if __name__ == "__main__":

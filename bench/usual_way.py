@@ -18,10 +18,8 @@ Needs the extra ``bench`` (``make bench`` installs it).
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -34,10 +32,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench import report
 from orchestrator import plan as make_plan
 
 ROOT = Path(__file__).parents[1]
-VERSIONS = ("torch", "ray", "PyHessian", "numpy")
 CLOSE = 0.05  # relative difference of λ_max up to which two measurements count as agreeing
 
 
@@ -51,8 +49,7 @@ def main() -> None:
         _refuse_unsupported(plan)
         result = _compare(plan, asked, overrides, Path(scratch))
     _print(result)
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=2) + "\n")
+    report.finish("sweep", result, asked.json)
 
 
 def _arguments() -> argparse.Namespace:
@@ -66,7 +63,7 @@ def _arguments() -> argparse.Namespace:
                         help="also time the usual way with the leading k eigenvalues and the trace")
     parser.add_argument("-s", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override a scalar of the spec, for both ways")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    report.option(parser)
     asked = parser.parse_args()
     if not 0 < asked.share <= 1 or asked.repeats < 1:
         parser.error("--share is above 0 and at most 1; --repeats is at least 1")
@@ -115,7 +112,7 @@ def _compare(plan: Any, asked: argparse.Namespace, overrides: Sequence[str],
     return {
         "preset": asked.preset, "overrides": list(asked.overrides), "runs": len(plan.runs),
         "usual_runs": len(taken), "estimated": len(taken) < len(plan.runs),
-        "machine": _machine(), "median_seconds": medians,
+        "machine": report.machine(), "median_seconds": medians,
         "ratio_to_ours": {w: medians[w] / medians["ours"] for w in ways},
         "agreement": {w: _agreement(ours, rows[w]) for w in ways},
         "repeats": dict(repeats),
@@ -254,24 +251,9 @@ def _agreement(ours: pd.DataFrame, usual: pd.DataFrame) -> dict[str, Any]:
             "largest": float(difference.max()), "close": int((difference <= CLOSE).sum())}
 
 
-def _machine() -> dict[str, Any]:
-    return {"cores": len(os.sched_getaffinity(0)), "processor": _processor(),
-            "python": platform.python_version(), "load_1_min": os.getloadavg()[0],
-            **{n: importlib.metadata.version(n) for n in VERSIONS}}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
-
-
 def _print(result: Mapping[str, Any]) -> None:
-    machine, medians = result["machine"], result["median_seconds"]
-    print(", ".join([f"{machine['cores']} cores ({machine['processor']})",
-                     f"Python {machine['python']}", *(f"{n} {machine[n]}" for n in VERSIONS),
-                     f"load {machine['load_1_min']:.1f} at the end"]))
+    medians = result["median_seconds"]
+    print(report.told(result["machine"]))
     extra = "".join(f" -s {o}" for o in result["overrides"])
     print(f"{result['preset']}{extra}: {result['runs']} runs, repeats: "
           f"{len(result['repeats']['ours'])}, medians\n")
