@@ -1,9 +1,9 @@
 """Packs that do not fit into memory: by halves, each row once, whoever dies or comes when."""
 
 import json
-import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -317,21 +317,38 @@ print(json.dumps(facts))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
-def test_in_a_process_that_really_has_too_little_memory(tmp_path):
+def test_processes_that_really_have_too_little_memory(tmp_path):
+    """One is killed once it has given the pack up; then two at once run the same order."""
     big = {"model": {"name": "mlp", "width": 1024, "depth": 2},
            "train": {"steps": 2, "batch_size": 25},
            "measure": {"when": {"initial": False}, "set_size": 50, "monitors": []},
            "sweep": {"axes": {"lr": [0.01, 0.02], "seed": {"count": 4}}}}
-    orders = {"warm": an_order(tmp_path / "warm"), "big": an_order(tmp_path / "big", **big)}
-    for name, one in orders.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps(one))
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED, "450", tmp_path / "warm.json", tmp_path / "big.json"],
-        cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONPATH": "."}, check=False,
-        capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["finished"] == 8
-    runs = tables(orders["big"])["runs"]
+    big = an_order(tmp_path / "big", **big)
+    (tmp_path / "big.json").write_text(json.dumps(big))
+    ledger, pack_id = ledger_of(big), big["pack"]["pack_id"]
+
+    def worker(name):
+        (tmp_path / f"{name}.json").write_text(json.dumps(an_order(tmp_path / name)))
+        return subprocess.Popen(
+            [sys.executable, "-c", LIMITED, "450", tmp_path / f"{name}.json",
+             tmp_path / "big.json"], cwd=Path(__file__).parents[2], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    first, start = worker("first"), time.monotonic()
+    while not ledger.halves(pack_id) and first.poll() is None and time.monotonic() < start + 120:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    halves = ledger.halves(pack_id)
+    assert halves
+    assert not ledger.ended_runs()
+    both = [worker("second"), worker("third")]
+    for one in both:
+        said, errors = one.communicate(timeout=240)
+        assert one.returncode == 0, errors
+        assert json.loads(said)["finished"] == 8
+    runs = tables(big)["runs"]
     assert len(runs) == 8
     assert runs.width.max() < 8
+    assert ledger.halves(pack_id) == halves
     assert again(tmp_path / "big").packs == ()

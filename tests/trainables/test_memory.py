@@ -199,7 +199,7 @@ CASES = [
 MORE = [
     (WIDE, 4, "vmap", [64], SPECTRUM),                    # vectors of a search
     (WIDE, 16, "vmap", [64], ADAM),
-    ({"name": "simple_cnn"}, 4, "loop", [3, 32, 32], {"batch_size": 256}),  # one run's graph
+    ({"name": "simple_cnn"}, 4, "loop", [3, 32, 32], {"batch_size": 200}),  # one run's graph
     ({"name": "simple_cnn"}, 4, "vmap", [3, 32, 32], {"batch_size": 128}),  # and all runs'
 ]
 
