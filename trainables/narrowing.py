@@ -96,7 +96,7 @@ def _pack_of(pack: Pack, rows: Tensor) -> Pack:
         adam = {f.name: getattr(pack.optimizer.adam, f.name)[rows]
                 for f in fields(pack.optimizer.adam)}
         twin.optimizer = replace(pack.optimizer, adam=replace(pack.optimizer.adam, **adam))
-    twin.forget_epoch()
+    twin.epoch = pack.epochs_of(twin.seeds)
     twin.step_tensors = fixed_tensors(twin)
     return twin
 

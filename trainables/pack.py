@@ -19,7 +19,7 @@ from trainables.engines import ENGINES, Engine
 from trainables.epochs import calendar
 from trainables.optim import adam, optimizers
 from trainables.outcomes import Outcome
-from trainables.sampling import epoch_indices
+from trainables.sampling import Epochs, epoch_indices
 from trainables.schedules import measuring_steps, total_steps
 from trainables.stepgraph import StepGraph, fixed_tensors
 from trainables.streams import derive
@@ -99,7 +99,7 @@ class Pack:
         self.measuring = frozenset(
             measuring_steps(self.measure["when"], self.calendar, self.steps))
         self._place_model(first["model"], tuple(data.x_train.shape[1:]), base_dir)
-        self.forget_epoch()
+        self.epoch = self.epochs_of(self.seeds)
         self.narrowings: dict[tuple, bool] = {}  # which keep the bits (see ``narrowing``)
         self.step_tensors = fixed_tensors(self)
         self.graph: StepGraph | None = None  # of the step, made when first needed
@@ -200,18 +200,12 @@ class Pack:
             return None
         return adam.preconditioner(state.second, self.optimizer.adam, state.step)
 
-    def epoch(self, number: int) -> Tensor:
-        """(R, ⌊N/S⌋, S) indices of that epoch's minibatches, on the device; the last is kept."""
-        if self._epoch[0] != number:
-            self._epoch = number, epoch_indices(
-                self.seeds, number, train_size=self.train_size,
-                batch_size=self.calendar.batch_size(number),
-                replacement=self.train["sampling"] == "with_replacement").to(self.device)
-        return self._epoch[1]
-
-    def forget_epoch(self) -> None:
-        """Drops the indices that are kept: those of other seeds may be asked for next."""
-        self._epoch: tuple[int, Tensor] = (-1, self.labels)
+    def epochs_of(self, seeds: Sequence[int]) -> "Epochs":
+        """(R, ⌊N/S⌋, S) indices of the minibatches of runs of these seeds, by epoch."""
+        return Epochs(lambda number: epoch_indices(
+            seeds, number, train_size=self.train_size,
+            batch_size=self.calendar.batch_size(number),
+            replacement=self.train["sampling"] == "with_replacement"), self.device)
 
     def batch(self, index: Tensor, runs: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """The examples (R', S, …) and labels (R', S) of some runs at their (R', S) indices."""

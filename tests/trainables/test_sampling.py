@@ -1,8 +1,9 @@
 """Minibatches: permutations, remainders, replacement, and independence of pack mates."""
 
+import pytest
 import torch
 
-from trainables.sampling import epoch_indices
+from trainables.sampling import Epochs, epoch_indices
 
 
 def test_each_epoch_is_a_fresh_permutation_less_its_remainder():
@@ -33,3 +34,17 @@ def test_with_replacement_covers_evenly():
     counts = many.bincount(minlength=10)
     assert counts.min() > 300
     assert counts.max() < 500  # 400 ± 5 standard deviations
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_epochs_are_those_that_are_asked_for_in_any_order(ahead):
+    asked = []
+
+    def draw(number):
+        asked.append(number)
+        return torch.full((2, 3, 4), number)
+
+    epochs = Epochs(draw, torch.device("cpu"), ahead=ahead)
+    for number in (0, 0, 1, 2, 2, 7, 8, 3):  # resumed and looked ahead at, epochs come in any order
+        assert torch.equal(epochs(number), torch.full((2, 3, 4), number))
+    assert asked.count(1) == 1  # drawn ahead, and not again
