@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from orchestrator import packrun, plan, session
+from orchestrator.compaction import compact
 from orchestrator.halving import HalvesFailed
 from orchestrator.ledger import Halved, Ledger
 from orchestrator.packrun import order, run_pack
@@ -105,6 +106,23 @@ def test_a_pack_that_does_not_fit_goes_on_as_its_halves(tmp_path, roomy, at):
     assert (ended.packs, len(ended.ended)) == ((), 6)
     assert status_of(ended.folder).complete
     assert status_of(ended.folder).packs_begun == 0
+    compact(LocalStore(ended.folder))
+    assert len(again(tmp_path).ended) == 6
+
+
+def test_rows_that_were_moved_away_are_made_anew_by_the_half_that_they_are_of(tmp_path, roomy):
+    roomy(2)
+    one = an_order(tmp_path)
+    for _ in run_pack(one):
+        pass
+    before, gone = tables(one), sorted(Path(one["folder"]).glob("tables/runs/*-2.parquet"))[0]
+    gone.unlink()
+    planned = again(tmp_path)
+    (pack,) = planned.packs
+    assert gone.name == f"{pack.pack_id}-2.parquet"
+    for _ in run_pack(order(pack, planned.spec, planned.folder)):
+        pass
+    assert_equal(tables(one), before)
 
 
 def test_the_halves_are_packs_like_any_other(tmp_path, halves, roomy):
