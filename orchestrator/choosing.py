@@ -1,11 +1,19 @@
-"""Which engine and width each group of runs gets: the rule table, applied to a whole sweep."""
+"""Which engine and width each group of runs gets: the rule table, applied to a whole sweep.
 
+Chosen once, when a sweep is first written, and kept in its folder: going on with it, on whatever
+machine, changes nothing.
+"""
+
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.packing import PackPlan, Run, cut, rung
+from orchestrator.packing import PackPlan, Run, cut, group_key, rung
 from trainables import choice
 from trainables.epochs import calendar
 from trainables.schedules import total_steps
@@ -36,38 +44,106 @@ class Suits:
         return self._known[key]
 
 
-def packs_of(groups: Sequence[Sequence[Run]], todo: set[str], suits: Suits,
-             compute: Any) -> list[PackPlan]:
-    """Packs of the runs ``todo``, a group's engine and width chosen from all of its runs.
+@dataclass(frozen=True)
+class Choice:
+    """The engine and the widest pack of a group of runs."""
 
-    Not from those that are still to do: going on with a sweep must not change what its packs are.
-    Where there are few runs the packs are narrower, so that every slot gets some (balance costs
-    less than waiting for the last pack).
+    engine: str
+    limit: int
+
+
+Choices = Mapping[str, Choice]  # by ``group_id``
+
+
+def group_id(config: Mapping[str, Any]) -> str:
+    """16 hex digits, equal for runs that may share a pack."""
+    return hashlib.sha256(group_key(config).encode()).hexdigest()[:16]
+
+
+def choices_of(groups: Sequence[Sequence[Run]], suits: Suits, compute: Any, fixed: Choices
+               ) -> dict[str, Choice]:
+    """A choice for each group, by ``group_id``, from all runs of the sweep.
+
+    ``fixed``: the choices made when the sweep was begun; they stay, whatever has changed since
+    (runs that are done, the machine, its caches), but for what the user now asks for. Where there
+    are few runs the packs are narrower, so that every slot gets some (balance costs less than
+    waiting for the last pack).
     """
     slots = max(1, int((os.cpu_count() or 1) / compute.cpus))
     share = rung(sum(map(len, groups)) // (PACKS_A_SLOT * slots) + 1) // 2
-    limits, saved = [], {}
+    limits: dict[str, int] = {}
+    saved: dict[str, float] = {}
     for group in groups:
-        found = suits(group[0].config)
-        limit = min(found.limit, max(FLOOR, share)) if compute.pack == "auto" else compute.pack
-        limits.append(limit)
-        key = _graph(group[0].config, limit, found.work)
-        saved[key] = saved.get(key, 0.0) + _saving(group, limit, found)
+        one, config = group_id(group[0].config), group[0].config
+        found = suits(config)
+        if compute.pack != "auto":
+            limits[one] = compute.pack
+        else:
+            limits[one] = fixed[one].limit if one in fixed else min(
+                found.limit, max(FLOOR, share))
+        graph = graph_id(config, limits[one], convolves=found.work.convolves)
+        saved[graph] = saved.get(graph, 0.0) + _saving(group, limits[one], found)
+    chosen = {}
+    for group in groups:
+        one, config = group_id(group[0].config), group[0].config
+        found = suits(config)
+        if one in fixed and compute.compile == "auto":
+            engine = fixed[one].engine
+        else:
+            graph = graph_id(config, limits[one], convolves=found.work.convolves)
+            price = choice.LOAD_S if is_made(graph) else GAIN * choice.cost(found.work)
+            pays = saved[graph] > price if compute.compile == "auto" else compute.compile
+            engine = found.compiled if pays and found.compiled else found.engine
+        chosen[one] = Choice(engine, limits[one])
+    return chosen
+
+
+def read_choices(content: bytes | None) -> dict[str, Choice]:
+    """The choices of a sweep's folder; none where there is no file, or a damaged one."""
+    try:
+        return {one: Choice(**c) for one, c in json.loads(content or b"{}").items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def written(choices: Choices) -> bytes:
+    """What ``read_choices`` reads."""
+    return json.dumps({one: vars(c) for one, c in choices.items()}, indent=0).encode() + b"\n"
+
+
+def packs_of(groups: Sequence[Sequence[Run]], todo: Container[str], choices: Choices
+             ) -> list[PackPlan]:
+    """Packs of the runs ``todo``."""
     packs = []
-    for group, limit in zip(groups, limits, strict=True):
-        found = suits(group[0].config)
-        pays = saved[_graph(group[0].config, limit, found.work)] > GAIN * choice.cost(found.work)
-        wanted = pays if compute.compile == "auto" else compute.compile
-        engine = found.compiled if wanted and found.compiled else found.engine
-        packs += cut([r for r in group if r.run_id in todo], limit, engine)
+    for group in groups:
+        chosen = choices[group_id(group[0].config)]
+        packs += cut([r for r in group if r.run_id in todo], chosen.limit, chosen.engine)
     return packs
 
 
-def _graph(config: Mapping[str, Any], limit: int, work: choice.Work) -> str:
-    """Equal for groups that one compiled graph serves."""
+def graph_id(config: Mapping[str, Any], width: int, *, convolves: bool) -> str:
+    """Equal for groups that one compiled graph serves on one kind of machine."""
     train = config["train"]
-    return json.dumps([config["model"], config["precision"], train["loss"], train["optimizer"],
-                       train["nesterov"], limit if work.convolves else 0], sort_keys=True)
+    facts = [config["model"], config["precision"], train["loss"], train["optimizer"]["name"],
+             train["nesterov"], width if convolves else 0, *choice.versions()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_made(graph: str) -> bool:
+    """Whether such a graph was compiled on this machine before: then it is loaded in no time."""
+    return (_made() / graph).exists()
+
+
+def note_made(graph: str) -> None:
+    """Remembers that it was; a cache that cannot be written costs time, nothing else."""
+    with contextlib.suppress(OSError):
+        _made().mkdir(parents=True, exist_ok=True)
+        (_made() / graph).touch()
+
+
+def _made() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sgdscope" / "graphs"
 
 
 def _saving(group: Sequence[Run], limit: int, found: Suitability) -> float:

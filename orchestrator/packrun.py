@@ -122,7 +122,9 @@ def _pack(order: Mapping[str, Any], device: Any) -> Any:
 
 def _fresh_pack(order: Mapping[str, Any], device: Any) -> Any:
     """A pack that was never begun, of the plain engine where its step cannot be compiled here."""
+    from orchestrator.choosing import graph_id, note_made
     from trainables.compiling import CannotCompile
+    from trainables.engines import convolves
     from trainables.step import prepare
 
     pack = _pack(order, device)
@@ -130,7 +132,9 @@ def _fresh_pack(order: Mapping[str, Any], device: Any) -> Any:
         prepare(pack)
     except CannotCompile:
         plain = {**order["pack"], "engine": pack.engine.name.removesuffix("-compiled")}
-        pack = _pack({**order, "pack": plain}, device)
+        return _pack({**order, "pack": plain}, device)
+    if pack.engine.compiled:
+        note_made(graph_id(pack.configs[0], pack.width, convolves=convolves(pack.trainer)))
     return pack
 
 

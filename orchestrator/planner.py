@@ -16,6 +16,7 @@ from orchestrator.store import LocalStore
 
 NUMERICS = 1  # raised only when results change on purpose
 MOST_RUNS = 100_000
+CHOICES = "engines.json"  # in a sweep's folder: engine and width of each group of runs
 # Where a data set lies does not change its content; its hash is part of the identity.
 _PLACES = ("path", "test_path", "root", "download")
 
@@ -32,6 +33,7 @@ class Plan:
     packs: tuple[PackPlan, ...]   # to do; begun ones with exactly their members, first
     begun: frozenset[str]         # pack_ids that have a state or were fixed
     strangers: int                # runs in the tables that the spec no longer names
+    choices: Mapping[str, Any]    # choosing.Choice by group_id, the folder's earlier ones too
     probe_ids: tuple[str, ...]    # of all probes of the spec
     probes: tuple[ProbePlan, ...]  # to do
 
@@ -123,14 +125,16 @@ def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Any, ledger: Ledg
     held = {m.run_id for p in taken for m in p.members}
     probes, made = probe_plans(spec, runs, NUMERICS), ledger.ended_probes()
     todo = {r.run_id for r in runs} - tabled - held
-    from orchestrator.choosing import packs_of
+    from orchestrator.choosing import choices_of, packs_of, read_choices
 
-    fresh = packs_of(group(runs), todo, suits, spec.compute)
+    groups, fixed = group(runs), read_choices(ledger.store.read(CHOICES))
+    choices = choices_of(groups, suits, spec.compute, fixed)
+    fresh = packs_of(groups, todo, choices)
     return Plan(
         spec=spec, data=info, parameters=suits.parameters, runs=tuple(runs),
         ended=frozenset(tabled & set(wanted)), packs=(*taken, *fresh),
         begun=frozenset(p.pack_id for p in taken), strangers=len(tabled - set(wanted)),
-        probe_ids=tuple(p.probe_id for p in probes),
+        choices={**fixed, **choices}, probe_ids=tuple(p.probe_id for p in probes),
         probes=tuple(p for p in probes if p.probe_id not in made))
 
 

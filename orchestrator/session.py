@@ -20,7 +20,14 @@ from orchestrator.compaction import compact_many
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import run_pack
-from orchestrator.planner import Plan, check_unchanged, folder_of, make_plan, resolved_tree
+from orchestrator.planner import (
+    CHOICES,
+    Plan,
+    check_unchanged,
+    folder_of,
+    make_plan,
+    resolved_tree,
+)
 from orchestrator.probeplan import weight_problems
 from orchestrator.proberun import run_probe
 from orchestrator.spec import Spec, load_spec
@@ -158,9 +165,13 @@ def open_folder(plan: Plan) -> Path:
     Ledger(store).create_tables(sweep_schema(types, measured))
     tree = yaml.safe_dump(json.loads(json.dumps(resolved_tree(plan))), sort_keys=False,
                           allow_unicode=True)
-    for name, text in (("spec.yaml", plan.spec.text), ("resolved.yaml", tree)):
-        if store.read(name) != text.encode():
-            store.replace(name, text.encode())
+    from orchestrator.choosing import written
+
+    files = {"spec.yaml": plan.spec.text.encode(), "resolved.yaml": tree.encode(),
+             CHOICES: written(plan.choices)}
+    for name, content in files.items():
+        if store.read(name) != content:
+            store.replace(name, content)
     planned = {"planned_probes.txt": plan.probe_ids,
                "planned.txt": [r.run_id for r in plan.runs]}
     for name, ids in planned.items():

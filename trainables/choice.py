@@ -20,6 +20,7 @@ from trainables.engines import convolves
 SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
 SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
 SMALL_CONVOLUTIONS = 50e6  # operations of a run's forward pass, up to which packing them pays
+LOAD_S = 2.0  # of a graph that is in the cache, in a new process
 COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
 
 
@@ -105,6 +106,11 @@ def saving(work: Work, *, engine: str, width: int, batch_size: int) -> float:
 def cost(work: Work) -> float:
     """Seconds that making the graph takes where it is in no cache."""
     return COMPILE_S + COMPILE_S_PER_TENSOR * work.tensors
+
+
+def versions() -> tuple[str, str]:
+    """What a compiled graph is made by and for."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability()
 
 
 def can_compile() -> bool:

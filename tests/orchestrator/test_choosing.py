@@ -6,7 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.choosing import packs_of
+from orchestrator.choosing import (
+    Choice,
+    choices_of,
+    graph_id,
+    group_id,
+    is_made,
+    note_made,
+    packs_of,
+    read_choices,
+    written,
+)
 from orchestrator.packing import group
 from tests.orchestrator.test_packing import run
 from trainables.choice import Work
@@ -23,9 +33,9 @@ def compute(**given):
     return SimpleNamespace(**{"cpus": 1.0, "pack": "auto", "compile": "auto", **given})
 
 
-def packs(runs, todo=None, suit=suits, **given):
+def packs(runs, todo=None, suit=suits, fixed=None, **given):
     ids = {r.run_id for r in runs} if todo is None else todo
-    return packs_of(group(runs), ids, suit, compute(**given))
+    return packs_of(group(runs), ids, choices_of(group(runs), suit, compute(**given), fixed or {}))
 
 
 def grid(count, epochs=1):
@@ -33,8 +43,9 @@ def grid(count, epochs=1):
 
 
 @pytest.fixture(autouse=True)
-def two_cores(monkeypatch):
+def two_cores_and_an_empty_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 def test_packing_is_a_partition_and_its_ids_are_distinct():
@@ -84,3 +95,37 @@ def test_what_is_still_to_do_does_not_change_what_the_packs_are():
     every = packs(runs)
     rest = packs(runs, {m.run_id for p in every[3:] for m in p.members})
     assert rest == every[3:]
+
+
+def test_a_graph_that_was_made_here_before_pays_sooner():
+    runs = grid(16, 40)
+    assert {p.engine for p in packs(runs)} == {"vmap"}
+    note_made(graph_id(runs[0].config, 8, convolves=False))
+    assert {p.engine for p in packs(runs)} == {"vmap-compiled"}
+    assert {p.engine for p in packs(grid(16, 1))} == {"vmap"}  # loading it takes time too
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    note_made("0" * 16)
+    assert not is_made("0" * 16)
+
+
+@pytest.mark.parametrize(("why", "given", "engine", "width"), [
+    ("what was chosen stays", {}, "vmap-compiled", 4),
+    ("but for what is asked for", {"compile": False}, "vmap", 4),
+    ("either", {"pack": 2}, "vmap-compiled", 2),
+])
+def test_a_sweep_keeps_its_choices(monkeypatch, why, given, engine, width):
+    """On a machine with more cores and another rule, after all but a few runs have ended."""
+    runs = grid(16)
+    fixed = {group_id(runs[0].config): Choice("vmap-compiled", 4)}
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    found = packs(runs, fixed=read_choices(written(fixed)), **given)
+    assert {(p.engine, p.width) for p in found} == {(engine, width)}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b'{"a": {"engine": "vmap"}}'])
+def test_choices_that_cannot_be_read_are_made_anew(content):
+    assert read_choices(content) == {}

@@ -7,7 +7,8 @@ import pytest
 from orchestrator.packing import Run, cut, group, rung
 
 CONFIG = {
-    "data": {"name": "digits", "train_size": 640}, "model": {"name": "mlp"}, "seed": 0, "precision": "fp32",
+    "data": {"name": "digits", "train_size": 640}, "model": {"name": "mlp"}, "seed": 0,
+    "precision": "fp32",
     "train": {"lr": 0.1, "batch_size": 8, "momentum": 0.0, "weight_decay": 0.0, "epochs": 2,
               "steps": None, "until": None, "loss": "mse", "nesterov": False,
               "fisher_penalty": 0.0, "batch_schedule": {"name": "constant"},

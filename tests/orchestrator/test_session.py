@@ -30,7 +30,7 @@ def parts(folder):
 def test_what_a_folder_begins_with(tmp_path):
     planned = plan(tiny(tmp_path))
     folder = open_folder(planned)
-    assert set(tree(folder)) == {"spec.yaml", "resolved.yaml", "planned.txt", *(
+    assert set(tree(folder)) == {"spec.yaml", "resolved.yaml", "engines.json", "planned.txt", *(
         f"tables/{t}/0000-schema.parquet" for t in ("runs", "snapshots", "spectra", "curves"))}
     assert (folder / "spec.yaml").read_text() == (tmp_path / "spec.yaml").read_text()
     assert planned_runs(folder) == {r.run_id for r in planned.runs}
