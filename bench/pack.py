@@ -19,6 +19,7 @@ other ways: the bar is 0.95. First calls, which compile, are told apart (``first
 """
 
 import argparse
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,7 +201,10 @@ def main() -> None:
     settle()  # as a worker does: one thread, memory that is kept
     print(report.told(report.machine()) + "\n")
     chosen = [s for s in (shapes.QUICK if asked.quick else shapes.SHAPES) if asked.only in s.title]
-    found = list(rows(chosen, asked))
+    found: list[dict[str, Any]] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what is there by then is told and written
+        for row in rows(chosen, asked):
+            found.append(row)
     least = min((r["auto_over_best"] or 0.0 for r in found), default=0.0)
     short = [r["shape"] for r in found if r["bars"] != "ok"]
     print(f"\n{len(found)} shapes; the automatic choice is at least {least:.2f} times the best "
