@@ -2,14 +2,15 @@
 """A sweep of ours against the same runs written the usual way (``bench.tune_script``).
 
     python -m bench.usual_way [--preset digits-ratio] [--share 1.0] [--repeats 1] [--full]
-                              [-s KEY=VALUE ...] [--json FILE]
+                              [--by-hand] [-s KEY=VALUE ...] [--json FILE]
 
 Timed, as processes on the CPU, interleaved, one repeat after another:
 
 ours    ``sgdscope run``, from the command to the report;
 usual   Ray Tune with one run a trial, a plain PyTorch loop, PyHessian for λ_max alone;
 full    (with --full) the usual way asking PyHessian for what ours measures too: the leading k
-        eigenvalues and the trace. Ours also finds the smallest, error bounds and the analysis.
+        eigenvalues and the trace. Ours also finds the smallest, error bounds and the analysis;
+hand    (with --by-hand) one process, a loop over the runs, curvlinops and SciPy for λ_max.
 
 Both make the same runs: the same data, initial weights, order of examples and measuring steps.
 With --share below 1 the usual way makes only that part of them, evenly over the batch sizes, and
@@ -59,6 +60,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=1.0,
                         help="part of the runs that the usual way makes, above 0, at most 1")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--by-hand", action="store_true",
+                        help="also one process with a loop over the runs, and curvlinops")
     parser.add_argument("--full", action="store_true",
                         help="also time the usual way with the leading k eigenvalues and the trace")
     parser.add_argument("-s", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
@@ -96,7 +99,7 @@ def _refuse_unsupported(plan: Any) -> None:
 def _compare(plan: Any, asked: argparse.Namespace, overrides: Sequence[str],
              scratch: Path) -> dict[str, Any]:
     taken = _share(plan.runs, asked.share)
-    ways = ["usual", "full"] if asked.full else ["usual"]
+    ways = ["usual", *["full"] * asked.full, *["hand"] * asked.by_hand]
     repeats, rows, ours = defaultdict(list), {}, pd.DataFrame()
     for number in range(asked.repeats):
         print(f"repeat {number + 1} of {asked.repeats}: ours …", file=sys.stderr)
@@ -105,8 +108,7 @@ def _compare(plan: Any, asked: argparse.Namespace, overrides: Sequence[str],
         for way in ways:
             print(f"repeat {number + 1} of {asked.repeats}: {way}, {len(taken)} runs …",
                   file=sys.stderr)
-            rows[way], timing = _time_usual(plan, taken, scratch / f"{way}-{number}",
-                                            full=way == "full")
+            rows[way], timing = _time_usual(plan, taken, scratch / f"{way}-{number}", way)
             repeats[way].append(timing)
     medians = {w: statistics.median(t["seconds"] for t in ts) for w, ts in repeats.items()}
     return {
@@ -173,12 +175,13 @@ def _where_time_went(folder: Path, runs: pd.DataFrame, plan: Any, start: float, 
     return {**parts, "other": end - start - sum(parts.values())}
 
 
-def _time_usual(plan: Any, taken: Sequence[Any], work: Path, *,
-                full: bool) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _time_usual(plan: Any, taken: Sequence[Any], work: Path, way: str
+                ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The usual way: its rows, and its seconds, scaled to all runs where it made only a part."""
     work.mkdir()
-    (work / "jobs.json").write_text(json.dumps(_jobs(plan, taken, full=full)))
-    start, end, _ = _timed(["bench.tune_script", str(work)])
+    (work / "jobs.json").write_text(json.dumps(_jobs(plan, taken, full=way == "full")))
+    script = "bench.hand_script" if way == "hand" else "bench.tune_script"
+    start, end, _ = _timed([script, str(work)])
     times = json.loads((work / "times.json").read_text())
     rows = pd.read_parquet(work / "rows.parquet")
     trials = times["trained"] - times["ready"]
@@ -259,7 +262,8 @@ def _print(result: Mapping[str, Any]) -> None:
           f"{len(result['repeats']['ours'])}, medians\n")
     names = {"ours": "our sweep, from the command to the report",
              "usual": "the usual way, λ_max alone",
-             "full": "the usual way, leading k eigenvalues and trace"}
+             "full": "the usual way, leading k eigenvalues and trace",
+             "hand": "by hand: one process, curvlinops for λ_max"}
     for way, seconds in medians.items():
         ratio = f"   {result['ratio_to_ours'][way]:.2f} × ours" if way != "ours" else ""
         print(f"{names[way]:<50}{seconds:9.1f} s{ratio}")
