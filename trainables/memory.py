@@ -114,7 +114,12 @@ def _moments(train: Mapping[str, Any]) -> int:
 
 
 def budget(device: torch.device, sharing: int) -> int:
-    """Bytes for one of the ``sharing`` packs that run on the device at once."""
+    """Bytes for one of the ``sharing`` packs that run on the device at once.
+
+    No limit on a GPU that only the workers have.
+    """
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return sys.maxsize
     if device.type == "cuda":
         whole, share = torch.cuda.get_device_properties(device).total_memory, GPU_SHARE
     else:

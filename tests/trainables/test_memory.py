@@ -89,6 +89,9 @@ def test_budgets(tmp_path, monkeypatch):
     assert budget(CPU, 1) == 8 * GiB
     (tmp_path / "max").write_text(f"{4 * GiB}\n")  # a container's
     assert budget(CPU, 1) == 2 * GiB
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert budget(torch.device("cuda"), 4) > 1 << 60  # planned where there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties",
                         lambda _: SimpleNamespace(total_memory=80 * GiB))
     assert budget(torch.device("cuda"), 4) == 16 * GiB
