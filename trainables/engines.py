@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from trainables.losses import per_example
+from trainables.packed import PackedConv2d
 
 Tensors = dict[str, Tensor]
 
@@ -121,7 +122,7 @@ ENGINES: Mapping[str, Engine] = {e.name: e for e in (
 
 def convolves(module: nn.Module) -> bool:
     """Whether there are convolutions anywhere in it."""
-    return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+    return any(isinstance(m, nn.modules.conv._ConvNd | PackedConv2d) for m in module.modules())
 
 
 def vectorises(module: nn.Module, params: Tensors, buffers: Tensors, x: Tensor, y: Tensor,

@@ -36,6 +36,8 @@ CASES = [
      "vmap", "vmap-compiled", 3),
     ("convolutions", {"name": "simple_cnn", "width": 2, "dense": 3}, dict(loss="mse"),
      "loop", "loop-compiled", 3),
+    ("convolutions in packed layers, whose width is a constant of the graph",
+     {"name": "simple_cnn", "width": 2, "dense": 3}, dict(loss="mse"), "vmap", "vmap-compiled", 3),
 ]
 
 
