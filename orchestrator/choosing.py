@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orchestrator.packing import PackPlan, Run, cut, group_key, rung
 from trainables import choice
 from trainables.epochs import calendar
@@ -35,13 +37,25 @@ class Suits:
         self.parameters = 0
 
     def __call__(self, config: Mapping[str, Any]) -> Suitability:
-        key = json.dumps([config["model"], config["train"]["batch_size"]], sort_keys=True)
+        key = group_key(config)
         if key not in self._known:
             self._known[key] = examine(
                 config, self._info.input_shape, self._info.classes, self._spec.base_dir,
-                device=self._spec.compute.device)
+                device=self._spec.compute.device, sharing=_sharing(self._spec.compute))
             self.parameters = self.parameters or self._known[key].parameters
         return self._known[key]
+
+
+def _slots(compute: Any) -> int:
+    """Packs at once on this machine's processors."""
+    return max(1, int((os.cpu_count() or 1) / compute.cpus))
+
+
+def _sharing(compute: Any) -> int:
+    """Packs at once in one memory: the machine's, or a GPU's where a trial takes a part of one."""
+    if compute.device == "cpu" or not (compute.device == "cuda" or torch.cuda.is_available()):
+        return _slots(compute)
+    return 1 if compute.gpus in ("auto", 0) else max(1, int(1 / float(compute.gpus)))
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,7 @@ def choices_of(groups: Sequence[Sequence[Run]], suits: Suits, compute: Any, fixe
     are few runs the packs are narrower, so that every slot gets some (balance costs less than
     waiting for the last pack).
     """
-    slots = max(1, int((os.cpu_count() or 1) / compute.cpus))
-    share = rung(sum(map(len, groups)) // (PACKS_A_SLOT * slots) + 1) // 2
+    share = rung(sum(map(len, groups)) // (PACKS_A_SLOT * _slots(compute)) + 1) // 2
     limits: dict[str, int] = {}
     saved: dict[str, float] = {}
     for group in groups:

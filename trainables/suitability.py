@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from trainables import choice, engines, layers, models
+from trainables import choice, engines, layers, memory, models
 from trainables.errors import InputError
 
 
@@ -26,8 +26,12 @@ class Suitability:
 
 
 def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, base_dir: Path,
-            *, device: str) -> Suitability:
-    """From building the run's model and trying a pack of two. InputError if it cannot be built."""
+            *, device: str, sharing: int | None = None) -> Suitability:
+    """From building the run's model and trying a pack of two. InputError if it cannot be built.
+
+    ``sharing``: how many packs are to be at once on the machine, or on one of its GPUs; None for a
+    width that does not look at memory.
+    """
     built = models.build(config["model"], shape, classes, base_dir)
     parameters = sum(p.numel() for p in built.parameters())
     if not parameters:
@@ -42,6 +46,9 @@ def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, bas
     vectorises = _vectorises(built, shape, config["train"]["loss"])
     work = choice.work_of(built.eval(), torch.zeros(2, *shape), vectorises=vectorises)
     engine, limit = choice.choose(work, batch_size=config["train"]["batch_size"], device=kind)
+    if sharing is not None:
+        limit = memory.widest_pack(built, config, shape, device=kind, sharing=sharing,
+                                   packed=engine == "vmap", most=limit)
     compiled = f"{engine}-compiled" if vectorises and choice.can_compile() else None
     return Suitability(engine, limit, parameters, work, compiled)
 

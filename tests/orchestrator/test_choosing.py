@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.choosing import (
     Choice,
+    _sharing,
     choices_of,
     graph_id,
     group_id,
@@ -129,3 +130,14 @@ def test_a_sweep_keeps_its_choices(monkeypatch, why, given, engine, width):
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]", b'{"a": {"engine": "vmap"}}'])
 def test_choices_that_cannot_be_read_are_made_anew(content):
     assert read_choices(content) == {}
+
+
+@pytest.mark.parametrize(("why", "given", "sharing"), [
+    ("a processor each", {"device": "cpu", "gpus": "auto"}, 2),
+    ("no GPU is here", {"device": "auto", "gpus": "auto"}, 2),
+    ("a GPU each", {"device": "cuda", "gpus": "auto"}, 1),
+    ("four on a GPU", {"device": "cuda", "gpus": 0.25}, 4),
+    ("one on two", {"device": "cuda", "gpus": 2}, 1),
+])
+def test_memory_is_shared_by_what_runs_at_once(why, given, sharing):
+    assert _sharing(compute(**given)) == sharing
