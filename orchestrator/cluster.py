@@ -1,6 +1,7 @@
 """Ray in a thread of its own: it starts while a sweep is planned and stops while it is analysed."""
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ class Cluster:
         self.address = address
         self._up: Future[None] = Future()
         self._over = threading.Event()
+        self._collecting = False
         self._thread = threading.Thread(target=self._hold, name="ray")
 
     def start(self) -> None:
@@ -50,7 +52,15 @@ class Cluster:
         _take_back_terminate()
 
     def release(self) -> None:
-        """Nothing runs on Ray any more: it begins to stop, or stops once it is up."""
+        """Nothing runs on Ray any more: it begins to stop, or stops once it is up.
+
+        Ray ends a process that drops a reference to one of its objects while it stops. So what lies
+        about is collected first, and nothing is until it has stopped.
+        """
+        if self._thread.is_alive() and not self._over.is_set():
+            gc.collect()
+            self._collecting = gc.isenabled()
+            gc.disable()
         self._over.set()
 
     def close(self) -> None:
@@ -68,6 +78,9 @@ class Cluster:
             if self._up.done():
                 raise
             self._up.set_exception(error)
+        finally:
+            if self._collecting:
+                gc.enable()
 
 
 def _take_back_terminate() -> None:

@@ -1,7 +1,9 @@
 """Ray in a thread of its own: begun once, waited for, stopped, whatever happens meanwhile."""
 
+import gc
 import signal
 import threading
+import weakref
 
 import pytest
 import ray
@@ -49,6 +51,25 @@ def test_closed_while_it_starts_it_stops(calls):
     go.set()
     cluster.close()
     assert [call[0] for call in said] == ["init", "shutdown"]
+
+
+def test_nothing_is_collected_while_ray_stops(calls, monkeypatch):
+    """Ray ends the process that drops a reference to one of its objects then."""
+    said, go = calls
+    go.set()
+    cycle = [weakref.WeakSet()]
+    cycle.append(cycle)
+    dropped = weakref.ref(cycle[0])
+    monkeypatch.setattr(ray, "shutdown", lambda: said.append((gc.isenabled(), dropped() is None)))
+    cluster = Cluster()
+    cluster.wait()
+    del cycle
+    cluster.release()
+    cluster.close()
+    assert said[-1] == (False, True)
+    assert gc.isenabled()
+    Cluster().close()
+    assert gc.isenabled()
 
 
 def test_what_was_never_begun_is_closed_at_once(calls):
