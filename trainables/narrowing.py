@@ -79,6 +79,8 @@ def _rows(pack: Pack, state: PackState) -> Tensor | None:
 
 
 def _may_narrow(pack: Pack) -> bool:
+    if pack.engine.compiled and (pack.graph is None or "runs" not in pack.graph.free):
+        return False  # a graph of its own for each width would take longer than it saves
     return (pack.engine.packed and pack.device.type == "cpu" and pack.width > NARROWEST
             and pack.optimizer.nudge is None and not convolves(pack.trainer))
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from trainables import streams
+from trainables import stepgraph, streams
 from trainables.linalg.products import unflatten
 from trainables.optim import nudged, optimizers, penalty, sgd
 from trainables.outcomes import Outcome
 from trainables.pack import Pack, PackState
 from trainables.quantities import path
 from trainables.schedules import lr_factor
-from trainables.stepgraph import StepGraph
 
 Tensors = dict[str, Tensor]
 
@@ -43,9 +42,9 @@ def update(pack: Pack, state: PackState) -> None:
     if pack.optimizer.nudge is not None:
         nudged.refresh(pack, state, pack.optimizer.nudge)
     path.begin(pack, state)
-    fused = pack.engine.compiled and not penalty.due(pack, state.step)
+    fused = stepgraph.pays(pack) and not penalty.due(pack, state.step)
     if fused and pack.graph is None:
-        pack.graph = StepGraph(advance)
+        pack.graph = stepgraph.StepGraph(advance)
     (pack.graph if fused else advance)(pack, state, given(pack, state.step))
     state.step += 1
 

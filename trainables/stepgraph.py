@@ -32,15 +32,17 @@ _WARM_CALLS = 3  # on CUDA: before a capture, so that every library has its work
 
 
 class StepGraph:
-    """``step(pack, state, given)`` of a pack of a compiled engine, made at its first call.
+    """``step(pack, state, given)`` of a pack, made at its first call.
 
     For packed engines one graph serves all runs; else one graph of a single run is called for each
-    that is alive.
+    that is alive. Of engines that are not compiled it is the step itself, for a capture. ``free``:
+    the sizes that may be others at another call.
     """
 
     def __init__(self, step: Step):
         self._step, self._graphs = step, {}
         self._capture = _Capture()
+        self.free: frozenset[str] = frozenset()
 
     def __call__(self, pack: "Pack", state: "PackState", at: "Given") -> None:
         kept = tensors_of(pack, state)
@@ -58,27 +60,36 @@ class StepGraph:
             graph(*every.values())
 
     def _graph(self, pack: "Pack", every: Tensors) -> Callable[..., None]:
-        batch = every["given/index"].shape[1]
-        if batch not in self._graphs:
-            self._graphs[batch] = _shared(self._step, pack, every)
-        return self._graphs[batch]
+        if not pack.engine.compiled:
+            return _flat(self._step, pack, list(every))
+        sizes = pack.width, every["given/index"].shape[1]
+        if sizes not in self._graphs:
+            self._graphs[sizes], self.free = _shared(self._step, pack, every)
+        return self._graphs[sizes]
+
+
+def pays(pack: "Pack") -> bool:
+    """Whether the pack's steps go through a graph."""
+    return pack.engine.compiled or (pack.engine.packed and pack.device.type == "cuda")
 
 
 # Graphs of this process: (kind of pack, names, shapes but for the free sizes) -> graph.
 _GRAPHS: dict[tuple, Callable[..., None]] = {}
 
 
-def _shared(step: Step, pack: "Pack", every: Tensors) -> Callable[..., None]:
-    """The graph of packs of this kind, made once a process as far as sizes are free."""
+def _shared(step: Step, pack: "Pack", every: Tensors
+            ) -> tuple[Callable[..., None], frozenset[str]]:
+    """The graph of packs of this kind, made once a process as far as sizes are free; and these."""
     fixed_width = not pack.engine.packed or pack.width == 1 or convolves(pack.trainer)
     most = frozenset(_FREE) - ({"runs"} if fixed_width else set())
     ways = (most, frozenset({"examples"}), frozenset())
     keys = [_key(pack, every, free) for free in ways]
+    by_key = dict(zip(keys, ways, strict=True))
     known = next((k for k in keys if k in _GRAPHS), None)
     if known is None:
-        known, graph = _made(step, pack, every, dict(zip(keys, ways, strict=True)))
+        known, graph = _made(step, pack, every, by_key)
         _GRAPHS[known] = graph
-    return _GRAPHS[known]
+    return _GRAPHS[known], by_key[known]
 
 
 def _key(pack: "Pack", every: Tensors, free: frozenset[str]) -> tuple:
@@ -139,17 +150,22 @@ def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"
     return twin, state, Given(**under("given/"))
 
 
+def _flat(step: Step, pack: "Pack", names: list[str]) -> Callable[..., tuple[()]]:
+    """The step as a function of its tensors alone."""
+    def flat(*tensors: Tensor) -> tuple[()]:
+        step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
+        return ()
+
+    return flat
+
+
 def _made(step: Step, pack: "Pack", every: Tensors, ways: dict[tuple, frozenset[str]]
           ) -> tuple[tuple, Callable[..., None]]:
     """The step on tensors like ``every`` (their first run's where runs are not packed), with as
     many sizes free as the model's layers leave so: the key of the way that it took, and the graph.
     """
     names = list(every)
-
-    def flat(*tensors: Tensor) -> tuple[()]:
-        step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
-        return ()
-
+    flat = _flat(step, pack, names)
     for key, free in ways.items():
         examples = [t.new_zeros(_example_shape(n, t, pack, free)) for n, t in every.items()]
         dims = [[d for d in range(t.dim()) if _size(n, d) in free]

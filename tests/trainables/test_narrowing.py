@@ -37,7 +37,7 @@ def ended(pack, alive):
 def agree(pack, alive, width, steps=5):
     wide, narrow = ended(pack, alive), ended(pack, alive)
     for _ in range(steps):
-        update(pack, wide)
+        update(pack, wide)  # makes the graph, where there is one
     seen = []
     for part in (steps - 3, 3):
         with narrowed(pack, narrow) as (some, state):
@@ -92,6 +92,18 @@ def test_a_narrowing_that_would_change_a_bit_is_not_made(monkeypatch):
     monkeypatch.setattr(type(pack.engine), "gradients", by_width)
     with narrowed(pack, ended(pack, {3})) as (some, _):
         assert some is pack
+
+
+def test_nor_is_one_that_would_need_a_graph_of_its_own():
+    """BatchNorm over vectors takes the width for a constant."""
+    configs = [config({"name": "mlp", "width": 16, "depth": 1, "batch_norm": True}, seed=s,
+                      batch_size=16) for s in range(4)]
+    pack = pack_of(configs, blobs(shape=(16,), train=64), engine="vmap-compiled")
+    state = ended(pack, {1})
+    for _ in range(2):
+        with narrowed(pack, state) as (some, small):
+            assert some is pack
+            update(some, small)
 
 
 def test_what_its_neighbours_might_change_is_left_as_it_is():
