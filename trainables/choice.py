@@ -19,6 +19,7 @@ from trainables.engines import convolves
 # size, and more for each floating-point operation (measured on dense nets and small convolutions).
 SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
 SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
+SMALL_DENSE, LARGE_DENSE = 30e3, 100e3  # operations of one example, about twice the weights
 SMALL_CONVOLUTIONS = 50e6  # operations of a run's forward pass, up to which packing them pays
 LOAD_S = 2.0  # of a graph that is in the cache, in a new process
 COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
@@ -93,7 +94,22 @@ def choose(work: Work, *, batch_size: int, device: torch.device) -> tuple[str, i
     if work.convolves:
         small = work.flops * batch_size <= SMALL_CONVOLUTIONS
         return ("vmap", 16) if small else ("loop", 4)
+    if work.flops > SMALL_DENSE:
+        return "vmap", 16
     return "vmap", 64 if batch_size <= 16 else 32 if batch_size <= 64 else 16
+
+
+def compiled(work: Work, engine: str, *, batch_size: int, device: torch.device) -> str | None:
+    """The engine that trains such packs with compiled steps; None where that cannot be.
+
+    On CPUs, dense nets whose weights fill a core's cache are trained one after another then (a
+    single compiled step is as fast as a packed one is a run, and faster at large batches).
+    """
+    if not work.vectorises:
+        return None
+    large = work.flops > (LARGE_DENSE if batch_size > 16 else 4 * LARGE_DENSE)
+    looped = engine == "loop" or (device.type == "cpu" and not work.convolves and large)
+    return "loop-compiled" if looped else "vmap-compiled"
 
 
 def saving(work: Work, *, engine: str, width: int, batch_size: int) -> float:

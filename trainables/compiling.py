@@ -39,11 +39,13 @@ def compiled(function: Callable[..., Any], examples: Sequence[Tensor],
 
 def _compiled(function: Callable[..., Any], examples: Sequence[Tensor],
               free: Sequence[Sequence[int]]) -> Callable[..., Any]:
-    from torch._inductor import standalone_compile
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    options = {"cpp.threads": torch.get_num_threads(), "triton.cudagraphs": False}
     try:
+        from torch._inductor import config, standalone_compile
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        options = {"cpp.threads": torch.get_num_threads(), "triton.cudagraphs": False}
+        if hasattr(config, "deterministic"):
+            options["deterministic"] = True  # no choice of kernels by timing them
         mode, fakes = _fakes(examples, free)
         with mode:
             graph = make_fx(function, tracing_mode="symbolic")(*fakes)

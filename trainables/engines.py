@@ -97,7 +97,10 @@ class SingleEngine(LoopEngine):
     """A loop over a pack of one, without asking whether it is alive: what is compiled of a loop."""
 
     def gradients(self, module, params, buffers, x, y, loss, alive):  # noqa: ARG002
-        value, found = _gradient(module, _row(params, 0), _row(buffers, 0), x[0], y[0], loss)
+        x = x[0]
+        if x.dim() == 4:  # the layout in which convolutions of a compiled step are fastest
+            x = x.contiguous(memory_format=torch.channels_last)
+        value, found = _gradient(module, _row(params, 0), _row(buffers, 0), x, y[0], loss)
         return value[None], {n: g[None] for n, g in found.items()}
 
 

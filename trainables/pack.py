@@ -22,7 +22,7 @@ from trainables.outcomes import Outcome
 from trainables.sampling import Epochs, epoch_indices
 from trainables.schedules import measuring_steps, total_steps
 from trainables.stepgraph import StepGraph, fixed_tensors
-from trainables.streams import derive
+from trainables.streams import derive, sent
 
 Tensors = dict[str, Tensor]
 PATH_LENGTH = "path_length"  # the memory that training itself writes, in place
@@ -234,7 +234,7 @@ class Pack:
         if not self.keys:
             return None
         drawn = {s: derive(s, "dropout", step) for s in set(self.seeds)}
-        return torch.tensor([drawn[s] for s in self.seeds], device=self.device)
+        return sent(torch.tensor([drawn[s] for s in self.seeds]), self.device)
 
     def buffers(self, keys: Tensor | None) -> Tensors:
         """The buffers of the training form, name -> (R, …), dropout drawing from ``keys``."""

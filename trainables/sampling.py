@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from trainables.streams import generator
+from trainables.streams import generator, sent
 
 
 def epoch_indices(
@@ -51,13 +51,9 @@ class Epochs:
         """(R, ⌊N/S⌋, S) int64 of that epoch."""
         if self._kept is None or self._kept[0] != number:
             expected = self._next is not None and self._next[0] == number
-            drawn = self._next[1].result() if expected else self._drawn(number)
-            self._kept = number, drawn.to(self._device, non_blocking=True)
+            drawn = self._next[1].result() if expected else self._draw(number)
+            self._kept = number, sent(drawn, self._device)
             if self._ahead:
                 self._worker = self._worker or ThreadPoolExecutor(1)
-                self._next = number + 1, self._worker.submit(self._drawn, number + 1)
+                self._next = number + 1, self._worker.submit(self._draw, number + 1)
         return self._kept[1]
-
-    def _drawn(self, number: int) -> Tensor:
-        drawn = self._draw(number)
-        return drawn.pin_memory() if self._device.type == "cuda" else drawn

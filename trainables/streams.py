@@ -37,4 +37,10 @@ def rademacher(seeds: list[int], stream: str, counter: int, shape: tuple[int, ..
 
 def _stack(seeds, draw, like):
     drawn = {s: draw(s) for s in set(seeds)}
-    return torch.stack([drawn[s] for s in seeds]).to(like.device, like.dtype)
+    return sent(torch.stack([drawn[s] for s in seeds]).to(like.dtype), like.device)
+
+
+def sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it is doing."""
+    drawn = drawn.pin_memory() if device.type == "cuda" else drawn
+    return drawn.to(device, non_blocking=True)

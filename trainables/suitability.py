@@ -49,7 +49,9 @@ def examine(config: Mapping[str, Any], shape: tuple[int, ...], classes: int, bas
     if sharing is not None:
         limit = memory.widest_pack(built, config, shape, device=kind, sharing=sharing,
                                    packed=engine == "vmap", most=limit)
-    compiled = f"{engine}-compiled" if vectorises and choice.can_compile() else None
+    compiled = choice.compiled(
+        work, engine, batch_size=config["train"]["batch_size"], device=kind)
+    compiled = compiled if choice.can_compile() else None
     return Suitability(engine, limit, parameters, work, compiled)
 
 

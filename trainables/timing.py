@@ -4,6 +4,8 @@ import statistics
 import time
 from dataclasses import dataclass
 
+import torch
+
 from trainables import monitors
 from trainables.pack import Pack
 from trainables.probe import Probe, blocks
@@ -22,18 +24,25 @@ class Timing:
         return pack.steps * self.step_s + len(pack.measuring) * self.snapshot_s
 
 
+def _now(pack: Pack) -> float:
+    """The clock, once the device has done what it was given."""
+    if pack.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
 def quick(pack: Pack, *, steps: int = 4) -> Timing:
     """From the median of a few steps and one gradient, with the monitors' declared costs."""
     state, times = pack.init(), []
     for _ in range(min(steps, pack.steps)):
-        start = time.monotonic()
+        start = _now(pack)
         update(pack, state)
-        times.append(time.monotonic() - start)
+        times.append(_now(pack) - start)
     block, gradients = blocks(pack)[0], []
     for _ in range(2):  # the first may make graphs
-        start = time.monotonic()
+        start = _now(pack)
         _ = Probe(pack, pack.init(), block).gradient
-        gradients.append(time.monotonic() - start)
+        gradients.append(_now(pack) - start)
     gradient_s = min(gradients) / (block.stop - block.start) * pack.width
     sizes = monitors.Sizes(pack.train_size, pack.test_size, len(pack.measure_set),
                            pack.batch_size, pack.classes)

@@ -9,10 +9,20 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainables.choice import Work, _Products, can_compile, choose, cost, saving, work_of
+from trainables.choice import (
+    Work,
+    _Products,
+    can_compile,
+    choose,
+    compiled,
+    cost,
+    saving,
+    work_of,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 DENSE, CONV = Work(20_000, 6, False, True), Work(900_000, 12, True, True)
+LARGE = Work(200_000, 4, False, True)
 LOOPED = Work(20_000, 6, False, False)
 
 # (why, work, batch size, device, engine, width limit)
@@ -21,6 +31,7 @@ RULES = [
     ("the next", DENSE, 17, CPU, "vmap", 32),
     ("the border", DENSE, 64, CPU, "vmap", 32),
     ("large batches fill a core sooner", DENSE, 65, CPU, "vmap", 16),
+    ("larger dense nets gain nothing from width", LARGE, 8, CPU, "vmap", 16),
     ("small convolutions", CONV, 55, CPU, "vmap", 16),
     ("convolutions that fill a core by themselves", CONV, 56, CPU, "loop", 4),
     ("accelerators pack them too", CONV, 256, GPU, "vmap", 64),
@@ -34,6 +45,19 @@ RULES = [
                          ids=[r[0] for r in RULES])
 def test_choose(why, work, batch_size, device, engine, limit):
     assert choose(work, batch_size=batch_size, device=device) == (engine, limit)
+
+
+@pytest.mark.parametrize(("why", "work", "batch_size", "device", "engine"), [
+    ("small nets", DENSE, 128, CPU, "vmap-compiled"),
+    ("weights that fill the cache", LARGE, 32, CPU, "loop-compiled"),
+    ("small batches leave more to gain", LARGE, 16, CPU, "vmap-compiled"),
+    ("accelerators", LARGE, 32, GPU, "vmap-compiled"),
+    ("large convolutions", CONV, 128, CPU, "loop-compiled"),
+    ("what cannot be vectorised may hold anything", LOOPED, 8, CPU, None),
+])
+def test_compiled(why, work, batch_size, device, engine):
+    plain, _ = choose(work, batch_size=batch_size, device=device)
+    assert compiled(work, plain, batch_size=batch_size, device=device) == engine
 
 
 def test_work_is_counted_a_example():
