@@ -49,7 +49,7 @@ _RUNS_TAIL = (
     ("measure_ge", "float", "gradient equivalents spent on measuring"),
     ("train_ge", "float", "gradient equivalents spent on training"),
     ("pack_id", "str", "the pack it was trained in"),
-    ("engine", "str", "vmap | loop"),
+    ("engine", "str", "vmap | loop | vmap-compiled | loop-compiled"),
     ("width", "int", "runs in the pack, padding included"),
     ("threads", "int", "CPU threads of the worker"),
     ("device_kind", "str", "cpu, or the accelerator's name"),

@@ -156,7 +156,7 @@ def note_made(graph: str) -> None:
 
 def _made() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sgdscope" / "graphs"
+    return Path(base) / "sgdscope" / "made"
 
 
 def _saving(group: Sequence[Run], limit: int, found: Suitability) -> float:

@@ -18,7 +18,17 @@ def headline(plan: Plan) -> str:
     return (f"{plan.spec.name}: {count(len(plan.runs), 'run')}{done};"
             f" {count(len(plan.packs), 'pack')} to do"
             + (f", {count(len(plan.probes), 'probe')} to do" if plan.probes else "")
-            + f" → {plan.folder}")
+            + f" → {plan.folder}") + _without_compiler(plan)
+
+
+def _without_compiler(plan: Plan) -> str:
+    """A line where steps could have been compiled, had this machine a compiler; else nothing."""
+    from trainables.choice import can_compile
+
+    if not plan.packs or plan.spec.compute.compile is False or can_compile():
+        return ""
+    return ("\nno C++ compiler is on the PATH (g++ or clang++): steps are not compiled, the plain"
+            " engines serve")
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:

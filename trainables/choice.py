@@ -21,8 +21,8 @@ SAVED_S, SAVED_S_PER_FLOP = 8e-4, 8e-12
 SAVED_LOOP_S = 1.2e-4  # of one run's step, where runs are trained one after another
 SMALL_DENSE, LARGE_DENSE = 30e3, 100e3  # operations of one example, about twice the weights
 SMALL_CONVOLUTIONS = 50e6  # operations of a run's forward pass, up to which packing them pays
-LOAD_S = 2.0  # of a graph that is in the cache, in a new process
-COMPILE_S, COMPILE_S_PER_TENSOR = 4.0, 0.8  # of a graph that is in no cache yet
+LOAD_S = 1.0  # of a graph that is in the cache, in a new process
+COMPILE_S, COMPILE_S_PER_TENSOR = 6.0, 1.0  # of a graph that is in no cache yet
 
 
 # Functions with products that are not counted by their arguments alone.

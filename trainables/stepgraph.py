@@ -48,6 +48,8 @@ class StepGraph:
         kept = tensors_of(pack, state)
         given = {f"given/{n}": t for n, t in at.tensors().items()}
         every = kept | given
+        if not all(t.is_contiguous() for t in every.values()):
+            raise AssertionError("a step's tensors are not contiguous")  # a graph does not look
         graph = self._graph(pack, every)
         if not pack.engine.packed:
             alive = state.alive
@@ -150,11 +152,10 @@ def _rebuilt(pack: "Pack", every: Tensors) -> tuple["Pack", "PackState", "Given"
     return twin, state, Given(**under("given/"))
 
 
-def _flat(step: Step, pack: "Pack", names: list[str]) -> Callable[..., tuple[()]]:
+def _flat(step: Step, pack: "Pack", names: list[str]) -> Callable[..., None]:
     """The step as a function of its tensors alone."""
-    def flat(*tensors: Tensor) -> tuple[()]:
+    def flat(*tensors: Tensor) -> None:
         step(*_rebuilt(pack, dict(zip(names, tensors, strict=True))))
-        return ()
 
     return flat
 
