@@ -9,6 +9,7 @@ import pytest
 from orchestrator import plan, tell
 from tests.orchestrator.specs import tiny
 from tests.orchestrator.test_planner import train
+from trainables import choice
 
 LINES = ["fitted 12 runs", "the law holds", "report: /r.html"]
 SUMMARY = SimpleNamespace(lines=LINES, verdict="the law holds", path=Path("/r.html"))
@@ -34,6 +35,16 @@ def test_a_plan_in_words_and_as_json_agree(tmp_path):
     assert "40 steps" in text
     assert planned.packs[0].pack_id in text
     assert tell.headline(planned).startswith("tiny: 3 runs, 1 of them done; 1 pack to do → ")
+
+
+@pytest.mark.parametrize(("why", "overrides", "there", "lines"), [
+    ("nothing to say", [], True, 1), ("slower than need be", [], False, 2),
+    ("as asked", ["compute.compile=false"], False, 1)])
+def test_a_missing_compiler_is_told_in_a_line(tmp_path, monkeypatch, why, overrides, there, lines):
+    monkeypatch.setattr(choice, "can_compile", lambda: there)
+    told = tell.headline(plan(tiny(tmp_path), overrides=overrides)).splitlines()
+    assert len(told) == lines
+    assert all("no C++ compiler" in line for line in told[1:])
 
 
 def test_nothing_to_train(tmp_path):
