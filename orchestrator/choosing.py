@@ -41,21 +41,27 @@ class Suits:
         if key not in self._known:
             self._known[key] = examine(
                 config, self._info.input_shape, self._info.classes, self._spec.base_dir,
-                device=self._spec.compute.device, sharing=_sharing(self._spec.compute))
+                device=self._spec.compute.device, sharing=_slots(self._spec.compute).sharing)
             self.parameters = self.parameters or self._known[key].parameters
         return self._known[key]
 
 
-def _slots(compute: Any) -> int:
-    """Packs at once on this machine's processors."""
-    return max(1, int((os.cpu_count() or 1) / compute.cpus))
+@dataclass(frozen=True)
+class _Slots:
+    """Packs at once on this machine, at once in one memory, and how many each is to get."""
+
+    packs: int
+    sharing: int
+    each: int
 
 
-def _sharing(compute: Any) -> int:
-    """Packs at once in one memory: the machine's, or a GPU's where a trial takes a part of one."""
+def _slots(compute: Any) -> _Slots:
+    """Of the machine's processors, or of its GPUs, which a wider pack fills better than two."""
     if compute.device == "cpu" or not (compute.device == "cuda" or torch.cuda.is_available()):
-        return _slots(compute)
-    return 1 if compute.gpus in ("auto", 0) else max(1, int(1 / float(compute.gpus)))
+        packs = max(1, int((os.cpu_count() or 1) / compute.cpus))
+        return _Slots(packs, packs, PACKS_A_SLOT)
+    gpus = 1.0 if compute.gpus in ("auto", 0) else float(compute.gpus)
+    return _Slots(max(1, int(max(1, torch.cuda.device_count()) / gpus)), max(1, int(1 / gpus)), 1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ def choices_of(groups: Sequence[Sequence[Run]], suits: Suits, compute: Any, fixe
     are few runs the packs are narrower, so that every slot gets some (balance costs less than
     waiting for the last pack).
     """
-    share = rung(sum(map(len, groups)) // (PACKS_A_SLOT * _slots(compute)) + 1) // 2
+    slots = _slots(compute)
+    share = rung(sum(map(len, groups)) // (slots.each * slots.packs) + 1) // 2
     limits: dict[str, int] = {}
     saved: dict[str, float] = {}
     for group in groups:

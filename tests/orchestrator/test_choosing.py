@@ -5,10 +5,11 @@ import random
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from orchestrator.choosing import (
     Choice,
-    _sharing,
+    _slots,
     choices_of,
     graph_id,
     group_id,
@@ -31,7 +32,8 @@ def suits(config, *, work=DENSE, limit=64, compiled="vmap-compiled"):
 
 
 def compute(**given):
-    return SimpleNamespace(**{"cpus": 1.0, "pack": "auto", "compile": "auto", **given})
+    return SimpleNamespace(**{
+        "cpus": 1.0, "pack": "auto", "compile": "auto", "device": "cpu", **given})
 
 
 def packs(runs, todo=None, suit=suits, fixed=None, **given):
@@ -132,12 +134,20 @@ def test_choices_that_cannot_be_read_are_made_anew(content):
     assert read_choices(content) == {}
 
 
-@pytest.mark.parametrize(("why", "given", "sharing"), [
-    ("a processor each", {"device": "cpu", "gpus": "auto"}, 2),
-    ("no GPU is here", {"device": "auto", "gpus": "auto"}, 2),
-    ("a GPU each", {"device": "cuda", "gpus": "auto"}, 1),
-    ("four on a GPU", {"device": "cuda", "gpus": 0.25}, 4),
-    ("one on two", {"device": "cuda", "gpus": 2}, 1),
+@pytest.mark.parametrize(("why", "given", "packs", "sharing"), [
+    ("a processor each", {"device": "cpu", "gpus": "auto"}, 2, 2),
+    ("no GPU is here", {"device": "auto", "gpus": "auto"}, 2, 2),
+    ("a GPU each", {"device": "cuda", "gpus": "auto"}, 3, 1),
+    ("four on a GPU", {"device": "cuda", "gpus": 0.25}, 12, 4),
+    ("one on two", {"device": "cuda", "gpus": 2}, 1, 1),
 ])
-def test_memory_is_shared_by_what_runs_at_once(why, given, sharing):
-    assert _sharing(compute(**given)) == sharing
+def test_slots_are_processors_or_gpus(monkeypatch, why, given, packs, sharing):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    found = _slots(compute(**given))
+    assert (found.packs, found.sharing) == (packs, sharing)
+
+
+def test_a_gpu_gets_few_wide_packs():
+    runs = grid(120)
+    assert max(p.width for p in packs(runs, device="cuda", gpus="auto")) == 64
+    assert max(p.width for p in packs(runs)) == 8
