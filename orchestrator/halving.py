@@ -46,14 +46,14 @@ def _whole(order: Order, ledger: Ledger, whole: Whole, kind: Callable[[], str],
         if halves := ledger.halves(pack_id):
             return halves
         with phase("import"):
-            from trainables import memory  # now: when memory has run out it might not succeed
+            from trainables import memory, shortage  # now: when memory has run out it might not succeed
         try:
             yield from whole(order)
             return None
         except Halved as found:
             return found.halves
         except Exception as error:
-            if not memory.is_out_of_memory(error):
+            if not shortage.is_out_of_memory(error):
                 raise
             trace = traceback.format_exc()
         # Only here are the error, its frames and the pack in them gone.

@@ -19,6 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from trainables.cache import folder, private, processor
+from trainables.shortage import is_out_of_memory
+
 
 class CannotCompile(Exception):
     """This function cannot be compiled on this machine; in words."""
@@ -44,6 +47,8 @@ def compiled(function: Callable[..., None], examples: Sequence[Tensor],
         except Specialised:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             told = str(error).strip().splitlines() or [type(error).__name__]
             raise CannotCompile(told[0]) from error
 
@@ -58,18 +63,24 @@ def _compiled(function: Callable[..., None], examples: Sequence[Tensor],
 
     mode, fakes = _fakes(examples, free)
     graph = make_fx(whole, tracing_mode="symbolic")(*fakes)
-    if any(mode.shape_env.replace(t.shape[d].node.expr).is_number
-           for t, dims in zip(fakes, free, strict=True) for d in dims):
+    if not _holds_for_all_sizes(mode.shape_env, fakes, free):
         raise Specialised
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_cache() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(private(folder() / "inductor")))
     if all(t.device.type == "cpu" for t in examples):
         return _library(graph, fakes)
     return _jit(graph, examples)
 
 
+def _holds_for_all_sizes(env: Any, fakes: Sequence[Tensor], free: Sequence[Sequence[int]]) -> bool:
+    """Whether no free size became a constant, and none was asked how it compares (``if n > 8``)."""
+    constant = any(env.replace(t.shape[d].node.expr).is_number
+                   for t, dims in zip(fakes, free, strict=True) for d in dims)
+    return not constant and not env.guards
+
+
 def _library(graph: fx.GraphModule, fakes: Sequence[Tensor]) -> Callable[..., None]:
     """The graph as a shared library: loaded where there is one, else built."""
-    path = _cache() / "graphs" / f"{_fingerprint(graph)}.so"
+    path = private(folder() / "graphs") / f"{_fingerprint(graph)}.so"
     run = _loaded(path)
     if run is None:
         with _alone(path):
@@ -120,7 +131,7 @@ def _options() -> dict[str, Any]:
 
 def _fingerprint(graph: fx.GraphModule) -> str:
     """Equal for graphs that compute the same, on machines where they can share a library."""
-    told = [torch.__version__, torch.backends.cpu.get_cpu_capability(),
+    told = [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(),
             str(torch.get_num_threads()), graph.code]
     for node in graph.graph.nodes:
         value = node.meta.get("val")
@@ -149,7 +160,6 @@ def _fakes(examples: Sequence[Tensor], free: Sequence[Sequence[int]]) -> tuple[A
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """While no other process builds the same: it waits, and finds what that one has built."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -158,13 +168,9 @@ def _alone(path: Path) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the compiler logs: what matters of it comes back as an exception."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sgdscope"
+        logging.disable(before)

@@ -21,6 +21,7 @@ Tensors = dict[str, Tensor]
 FILLING = 2_000_000
 
 
+MOST_KEPT = 16
 _SPLITS: dict[tuple, Split | None] = {}  # of this process, by kind of pack and size of the set
 
 
@@ -59,6 +60,8 @@ def _split_of(pack: Pack) -> Split | None:
     """The graphs of packs of this kind, made once a process; None where the model forbids it."""
     key = (pack.kind(), len(pack.measure_set), pack.x_train.shape[1:])
     if key not in _SPLITS:
+        while len(_SPLITS) >= MOST_KEPT:
+            del _SPLITS[next(iter(_SPLITS))]
         _SPLITS[key] = _traced(pack)
     return _SPLITS[key]
 

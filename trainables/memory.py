@@ -1,7 +1,6 @@
 """How much memory a pack takes, how much there is, and the widest pack that fits."""
 
 import ctypes
-import errno
 import gc
 import os
 import sys
@@ -31,8 +30,6 @@ CPU_SHARE, GPU_SHARE = 0.5, 0.8
 PLAIN_VECTORS = 6  # of a run that is measured without monitors: places, a gradient, its parts
 TRACING = 10       # what autograd keeps of a run, while its Hessian's graphs are made on a CPU
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_TOLD = ("can't allocate memory", "not enough memory", "out of memory", "bad allocation",
-         "std::bad_alloc", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -152,19 +149,6 @@ def widest_pack(module: nn.Module, config: Mapping[str, Any], shape: tuple[int, 
     """
     counted = need(module, config, shape, device=device, packed=packed)
     return widest(counted.of, budget(device, sharing), most)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or one that caused it, says that memory ran out: torch's on any device,
-    Python's and NumPy's ``MemoryError``."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if (isinstance(seen, MemoryError | torch.OutOfMemoryError)
-                or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM)
-                or (isinstance(seen, RuntimeError) and any(t in str(seen) for t in _TOLD))):
-            return True
-        seen = seen.__cause__
-    return False
 
 
 def release() -> None:

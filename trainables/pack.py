@@ -1,9 +1,10 @@
 """The pack: many SGD runs that share data, model, batch size and length, trained together.
 
 ``Pack`` is what does not change while it trains; ``PackState`` is all that the next step needs.
-A step is ``(pack, state) -> state``; measurements are carried by nobody.
+A step changes the state in place and nothing else; measurements are carried by nobody.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,9 @@ from trainables.streams import derive, sent
 Tensors = dict[str, Tensor]
 PATH_LENGTH = "path_length"  # the memory that training itself writes, in place
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+
+
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class Pack:
         self.epoch = self.epochs_of(self.seeds)
         self.narrowings: dict[tuple, bool] = {}  # which keep the bits (see ``narrowing``)
         self.step_tensors = fixed_tensors(self)
+        self._own = next(_NUMBERS) if ":" in first["model"]["name"] else 0
         self.graph: StepGraph | None = None  # of the step, made when first needed
 
     def _place_data(self, data: Dataset, seed: int) -> None:
@@ -169,11 +174,12 @@ class Pack:
     def kind(self) -> str:
         """Equal for packs whose graphs may be shared: all that is no tensor of theirs and no size.
 
-        A graph made for one of them holds for the others, its inputs having the same shapes.
+        A graph made for one of them holds for the others, its inputs having the same shapes. A
+        model of the user's shares with none: it may hold what its code or its seed has put there.
         """
         shared = [self.train[n] for n in ("loss", "nesterov", "max_loss")]
         return json.dumps([
-            self.configs[0]["model"], str(self.base_dir), self.classes, str(self.dtype),
+            self.configs[0]["model"], self._own, str(self.base_dir), self.classes, str(self.dtype),
             str(self.device), self.engine.name, self.optimizer.name, *shared, self.has_momentum,
             self.has_decay, self.has_gradient_noise, torch.get_num_threads()], sort_keys=True)
 

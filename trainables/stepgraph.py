@@ -76,6 +76,7 @@ def pays(pack: "Pack") -> bool:
 
 
 # Graphs of this process: (kind of pack, names, shapes but for the free sizes) -> graph.
+MOST_KEPT = 16
 _GRAPHS: dict[tuple, Callable[..., None]] = {}
 
 
@@ -90,6 +91,8 @@ def _shared(step: Step, pack: "Pack", every: Tensors
     known = next((k for k in keys if k in _GRAPHS), None)
     if known is None:
         known, graph = _made(step, pack, every, by_key)
+        while len(_GRAPHS) >= MOST_KEPT:
+            del _GRAPHS[next(iter(_GRAPHS))]
         _GRAPHS[known] = graph
     return _GRAPHS[known], by_key[known]
 

@@ -132,7 +132,7 @@ def test_measures_that_are_none(given, key):
 
 def test_small_sections():
     assert sections.save({}) == Save("none")
-    assert sections.compute({}) == Compute("auto", "auto", 1.0, "auto", "fp32")
+    assert sections.compute({}) == Compute("auto", "auto", "auto", 1.0, "auto", "fp32")
     assert sections.compute({"gpus": 0, "pack": 4}).pack == 4
     assert sections.claims(list(CLAIMS)) == CLAIMS
 

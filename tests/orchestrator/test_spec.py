@@ -168,8 +168,8 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
                         "density_width": 0.01, "gauss_newton": False, "normalized": False,
                         "preconditioned": False}]], "budget": None},
         "save": {"weights": "none"},
-        "compute": {"device": "auto", "pack": "auto", "cpus": 1.0, "gpus": "auto",
-                    "precision": "fp32"},
+        "compute": {"device": "auto", "pack": "auto", "compile": "auto", "cpus": 1.0,
+                    "gpus": "auto", "precision": "fp32"},
         "claims": [], "probes": []}
     assert found.base_dir == tmp_path
     assert found.source == str(tmp_path / "spec.yaml")

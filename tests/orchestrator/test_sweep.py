@@ -57,7 +57,7 @@ def test_a_pack_that_raises_is_told_with_its_traceback(ended):
 def test_ray_is_gone_afterwards(ended):
     assert not ray.is_initialized()
     ours = {"spec.yaml", "resolved.yaml", "planned.txt", "planned_probes.txt", "tables", "packs",
-            "weights", "probes"}
+            "weights", "probes", "engines.json"}
     assert {p.name for p in ended[1].folder.iterdir()} <= ours  # nothing of Tune's
 
 

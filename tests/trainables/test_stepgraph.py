@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainables import runs
 from tests.trainables.runs import HERE, blobs, config, pack_of
 from trainables.compiling import CannotCompile, compiled
+from trainables.linalg.products import flatten
 from trainables.outcomes import Outcome
-from trainables.step import update
+from trainables.step import prepare, update
 
 MLP = {"name": "mlp", "width": 6, "depth": 2}
 # A bias before BatchNorm has no gradient: a smaller epsilon would divide rounding by rounding.
@@ -79,6 +81,24 @@ def test_runs_end_as_in_the_plain_step_and_neighbours_keep_their_bits(engine):
         assert torch.equal(p[[0, 2]], sound.params[n][[0, 2]])
 
 
+@pytest.mark.parametrize("options", [
+    {"fisher_penalty": 0.1, "fisher_every": 2},
+    {"optimizer": NUDGED, "monitors": [("geometry", {})]},
+], ids=["the first update is not compiled", "more in the state than parameters"])
+def test_preparing_makes_the_graph_that_the_updates_take_and_changes_nothing(options):
+    pack = pack_of([config(MLP, seed=s, **options) for s in range(3)], blobs(), width=4,
+                   engine="vmap-compiled")
+    prepare(pack)
+    graph, made = pack.graph, list(pack.graph._graphs)
+    state = pack.init()
+    for _ in range(3):
+        update(pack, state)
+    assert pack.graph is graph
+    assert list(graph._graphs) == made
+    for n, p in trained(MLP, "vmap-compiled", 3, **options).params.items():
+        assert torch.equal(state.params[n], p)
+
+
 PROGRAM = """
 import sys
 from tests.trainables.test_stepgraph import MLP, trained
@@ -126,3 +146,39 @@ def asking(x):
 def test_what_cannot_be_traced_is_told(function):
     with pytest.raises(CannotCompile, match=r"\w"):
         compiled(function, [torch.ones(3)])
+
+
+MODELS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.layer = nn.Linear(shape[0], classes)
+        self.scale = float(torch.rand(()))  # of the run's seed, and no parameter
+
+    def forward(self, x):
+        return self.layer(x) * (self.scale if x.shape[0] > 8 else 2 * self.scale)
+
+def net(shape, classes):
+    return Net(shape, classes)
+"""
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_a_graph_holds_for_the_sizes_and_the_model_that_it_was_made_of(
+        tmp_path, monkeypatch, batch_size):
+    """A user's model may ask for sizes, and hold what its seed gave it."""
+    (tmp_path / "held_by_a_user.py").write_text(MODELS)
+    monkeypatch.setattr(runs, "HERE", tmp_path)
+    for seed in (0, 5):  # one after the other in one process
+        found = {}
+        for engine in ("vmap", "vmap-compiled"):
+            pack = pack_of([config({"name": "held_by_a_user:net"}, seed=seed,
+                                   batch_size=batch_size)] * 2, blobs(), engine=engine)
+            state = pack.init()
+            for _ in range(2):
+                update(pack, state)
+            found[engine] = flatten(state.params)
+        torch.testing.assert_close(found["vmap-compiled"], found["vmap"], rtol=1e-12, atol=1e-13)

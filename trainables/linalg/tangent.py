@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from trainables.linalg.products import Tensors
+from trainables.shortage import is_out_of_memory
 
 aten = torch.ops.aten
 Losses = Callable[..., tuple[Tensor, Tensor]]
@@ -54,6 +55,8 @@ def split(losses: Losses, params: Sequence[Tensor], data: Sequence[Tensor]) -> S
         if any(map(_is_mutable, traced.graph.nodes)):  # parts are left out only of pure graphs
             traced = make_fx(torch.func.functionalize(traced))(*params, *data, vector)
     except Exception as error:  # a model may be anybody's code
+        if is_out_of_memory(error):
+            raise
         raise Untraceable(str(error)) from error
     for node in traced.graph.nodes:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
@@ -97,6 +100,8 @@ def _check(found: Split, joint: Callable[..., tuple[Tensor, ...]], params: Seque
             *values, kept = found.base(*params, *data)
             ours = [*values, found.tangent(*kept, vector)]
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise Untraceable(str(error)) from error
     for mine, true in zip(ours, joint(*params, *data, vector), strict=True):
         if not (mine - true).norm() <= 1e-3 * true.norm() and true.isfinite().all():

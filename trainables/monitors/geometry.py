@@ -27,7 +27,7 @@ def measure(probe: Probe, options: Mapping[str, Any]) -> dict[str, Any]:
     probe.explain("update_cos", zero, "one of the coming two updates is zero")
     length = probe.recall(path.MEMORY)
     found: dict[str, Any] = {
-        "path_length": torch.zeros_like(norms[0]) if length is None else length,
+        "path_length": torch.zeros_like(norms[0]) if length is None else length.clone(),
         "update_norm": norms[0],
         "update_cos": (first * second).sum(1) / (norms[0] * norms[1]),
     }
