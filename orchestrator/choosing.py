@@ -107,13 +107,14 @@ def choices_of(groups: Sequence[Sequence[Run]], suits: Suits, compute: Any, fixe
     for group in groups:
         one, config = group_id(group[0].config), group[0].config
         found = suits(config)
+        compiled = None if _always_penalised(group) else found.compiled
         if one in fixed and compute.compile == "auto":
             engine = fixed[one].engine
         else:
             graph = graph_id(config, limits[one], convolves=found.work.convolves)
             price = choice.LOAD_S if is_made(graph) else GAIN * choice.cost(found.work)
             pays = saved[graph] > price if compute.compile == "auto" else compute.compile
-            engine = found.compiled if pays and found.compiled else found.engine
+            engine = compiled if pays and compiled else found.engine
         chosen[one] = Choice(engine, limits[one])
     return chosen
 
@@ -151,7 +152,7 @@ def graph_id(config: Mapping[str, Any], width: int, *, convolves: bool) -> str:
 
 def is_made(graph: str) -> bool:
     """Whether such a graph was compiled on this machine before: then it is loaded in no time."""
-    return (_made() / graph).exists()
+    return (_made() / graph).exists() and any((_made().parent / "graphs").glob("*.so"))
 
 
 def note_made(graph: str) -> None:
@@ -166,8 +167,17 @@ def _made() -> Path:
     return Path(base) / "sgdscope" / "made"
 
 
+def _always_penalised(group: Sequence[Run]) -> bool:
+    """Whether packs of the group may have the Fisher penalty at every step: such a step is never
+    compiled."""
+    return group[0].config["train"]["fisher_every"] == 1 and any(
+        r.config["train"]["fisher_penalty"] > 0 for r in group)
+
+
 def _saving(group: Sequence[Run], limit: int, found: Suitability) -> float:
     """Seconds that compiled steps save over the group; the bound of ``until`` counts as length."""
+    if _always_penalised(group):
+        return 0.0
     config = group[0].config
     steps = total_steps(config["train"], calendar(config["data"]["train_size"], config["train"]))
     each = [limit] * (len(group) // limit) + [rung(len(group) % limit)] * (len(group) % limit > 0)

@@ -151,18 +151,16 @@ class _Timings:
 def _calibrate(pack: PackPlan, plan: Plan) -> Any:
     import torch
 
+    from orchestrator.building import build_working
     from orchestrator.packrun import device_for
-    from trainables.datasets import load
-    from trainables.pack import Member, Pack
     from trainables.timing import quick
 
-    members = [Member(m.run_id, m.config) for m in pack.members]
+    wanted = {"members": [vars(m) for m in pack.members], "width": pack.width,
+              "engine": pack.engine}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        data = load(members[0].config["data"], plan.spec.base_dir)
-        return quick(Pack(members, data, width=pack.width, engine=pack.engine,
-                          device=torch.device(device_for(plan.spec.compute.device)),
-                          base_dir=plan.spec.base_dir))
+        device = torch.device(device_for(plan.spec.compute.device))
+        return quick(build_working(wanted, plan.spec.base_dir, device))
     finally:
         torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__, halving
+from orchestrator import __version__, building, halving
 from orchestrator.columns import identity_columns
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
@@ -46,16 +46,17 @@ def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     settle()
     ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
-    device = _device(order)
+    device, base_dir = _device(order), Path(order["base_dir"])
     fixed = ledger.fixed(wanted["pack_id"])
     with phase("build"):
-        pack = _pack({**order, "pack": fixed}, device) if fixed else _fresh_pack(order, device)
+        pack = (building.build(fixed, base_dir, device) if fixed
+                else building.build_working(wanted, base_dir, device))
     with phase("begin"):
         fixed = fixed or ledger.begin({
             **wanted, "engine": pack.engine.name, "borders": _borders(pack),
             "device_kind": device_kind(device)})
         if fixed["engine"] != pack.engine.name:  # another was first, on a machine unlike this one
-            pack = _pack({**order, "pack": fixed}, device)
+            pack = building.build(fixed, base_dir, device)
     with phase("restore"):
         state, commit = pack.init(), ledger.newest(fixed["pack_id"])
     if commit is not None:
@@ -63,6 +64,7 @@ def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         _check_device(fixed["device_kind"], device_kind(device))
         state = snapshot.load(commit.state, pack)
     if commit is None or not commit.facts["last"]:
+        building.check_works(pack)
         shared = _provenance(order, fixed["pack_id"], device)
         for event in train(pack, state, fixed["borders"]):
             if not isinstance(event, Segment):
@@ -107,35 +109,6 @@ def _keep_freed_memory() -> None:
         trim_threshold, mmap_threshold = -1, -3  # glibc's malloc.h
         mallopt(mmap_threshold, 1 << 30)
         mallopt(trim_threshold, (1 << 31) - 1)
-
-
-def _pack(order: Mapping[str, Any], device: Any) -> Any:
-    from trainables.datasets import load
-    from trainables.pack import Member, Pack
-
-    base_dir, wanted = Path(order["base_dir"]), order["pack"]
-    members = [Member(m["run_id"], m["config"]) for m in wanted["members"]]
-    data = load(members[0].config["data"], base_dir)
-    return Pack(members, data, width=wanted["width"], engine=wanted["engine"], device=device,
-                base_dir=base_dir)
-
-
-def _fresh_pack(order: Mapping[str, Any], device: Any) -> Any:
-    """A pack that was never begun, of the plain engine where its step cannot be compiled here."""
-    from orchestrator.choosing import graph_id, note_made
-    from trainables.compiling import CannotCompile
-    from trainables.engines import convolves
-    from trainables.step import prepare
-
-    pack = _pack(order, device)
-    try:
-        prepare(pack)
-    except CannotCompile:
-        plain = {**order["pack"], "engine": pack.engine.name.removesuffix("-compiled")}
-        return _pack({**order, "pack": plain}, device)
-    if pack.engine.compiled:
-        note_made(graph_id(pack.configs[0], pack.width, convolves=convolves(pack.trainer)))
-    return pack
 
 
 def _borders(pack: Any) -> list[int]:

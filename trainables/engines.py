@@ -2,7 +2,7 @@
 
 A model is a function (params, buffers, x) -> outputs of one run. An engine evaluates it, or the
 gradient of its mean loss, for all runs at once. A ``compiled`` engine does the same, and has the
-whole step of training fused into one graph (``stepper``). Which suits which shape: ``choice``.
+whole step of training fused into one graph (``stepgraph``). Which suits which shape: ``choice``.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 ``update`` is the host's part of a step: which batch, at which rate, with which noise. ``advance``
 is the device's part, a function of tensors alone that changes the state in place: it can be run as
-it is, compiled as one graph, or captured (see ``stepper``).
+it is, compiled as one graph, or captured (see ``stepgraph``).
 """
 
 from dataclasses import dataclass, fields
@@ -50,9 +50,15 @@ def update(pack: Pack, state: PackState) -> None:
 
 
 def prepare(pack: Pack) -> None:
-    """Compiles what the pack's engine has compiled. CannotCompile where that cannot be done."""
-    if pack.engine.compiled:
-        update(pack, pack.init())
+    """Makes the graph of the pack's steps if its engine is compiled, and calls it once on a scratch
+    state, whether or not the first update goes through it. CannotCompile where it cannot be made.
+    """
+    if not pack.engine.compiled or pack.graph is not None:
+        return
+    graph, state = stepgraph.StepGraph(advance), pack.init()
+    path.begin(pack, state)
+    graph(pack, state, given(pack, 0))
+    pack.graph = graph
 
 
 def given(pack: Pack, step: int) -> Given:

@@ -58,3 +58,17 @@ def failing(folder):
         "    return Net(nn.Flatten(), nn.Linear(64, classes))\n")
     return tiny(folder, model={"name": "mine:net"}, train={"epochs": 1, "lr": 0.1},
                 sweep={"axes": {"batch_size": [16, 20]}})
+
+
+def untraceable(folder, **sections):
+    """A spec of compiled steps, of a model that no graph can be made of: it holds a tensor."""
+    (folder / "holding.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Sequential):\n"
+        "    scale = torch.tensor(2.0)\n\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x * self.scale)\n\n\n"
+        "def net(input_shape, classes):\n"
+        "    return Net(nn.Flatten(), nn.Linear(64, classes))\n")
+    return tiny(folder, **{"model": {"name": "holding:net"}, "compute": {"compile": True},
+                           **sections})

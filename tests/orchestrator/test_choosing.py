@@ -85,6 +85,18 @@ def test_steps_are_compiled_where_that_pays(why, epochs, given, suit, engine):
     assert {p.engine for p in packs(grid(16, epochs), suit=suit, **given)} == {engine}
 
 
+@pytest.mark.parametrize(("why", "penalties", "every", "engine"), [
+    ("every step of one member's packs is penalised, and never compiled", (0.0, 0.1), 1, "vmap"),
+    ("the steps between are compiled", (0.1,), 2, "vmap-compiled"),
+    ("nobody is penalised", (0.0,), 1, "vmap-compiled"),
+])
+@pytest.mark.parametrize("compile", ["auto", True])
+def test_steps_that_are_penalised_are_not_compiled(why, penalties, every, engine, compile):
+    runs = [run(i, seed=i, train__epochs=1000, train__fisher_penalty=penalties[i % len(penalties)],
+                train__fisher_every=every) for i in range(16)]
+    assert {p.engine for p in packs(runs, compile=compile)} == {engine}
+
+
 def test_groups_share_the_cost_of_a_graph():
     """Batch sizes that would not pay each for itself."""
     runs = [run(i, seed=i, train__epochs=110, train__batch_size=8 + i % 5) for i in range(40)]
@@ -100,10 +112,14 @@ def test_what_is_still_to_do_does_not_change_what_the_packs_are():
     assert rest == every[3:]
 
 
-def test_a_graph_that_was_made_here_before_pays_sooner():
+def test_a_graph_that_was_made_here_before_pays_sooner(tmp_path):
     runs = grid(16, 40)
     assert {p.engine for p in packs(runs)} == {"vmap"}
     note_made(graph_id(runs[0].config, 8, convolves=False))
+    assert {p.engine for p in packs(runs)} == {"vmap"}  # noted, but its folder was emptied
+    graphs = tmp_path / "sgdscope" / "graphs"
+    graphs.mkdir()
+    (graphs / "some.so").touch()
     assert {p.engine for p in packs(runs)} == {"vmap-compiled"}
     assert {p.engine for p in packs(grid(16, 1))} == {"vmap"}  # loading it takes time too
 

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator import costs, plan
 from orchestrator.packing import PackPlan
-from tests.orchestrator.specs import tiny
+from tests.orchestrator.specs import tiny, untraceable
 from tests.orchestrator.test_planner import train
 
 
@@ -87,6 +87,13 @@ def test_a_calibration_is_made_once_a_machine(tmp_path, monkeypatch, cache):
     assert cache.exists()
     monkeypatch.setattr(costs, "_calibrate", None)
     assert costs.estimate(planned) == first
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_pack_whose_step_cannot_be_compiled_is_calibrated_as_it_will_run(tmp_path):
+    planned = plan(untraceable(tmp_path))
+    assert {p.engine for p in planned.packs} == {"vmap-compiled"}
+    assert costs.estimate(planned).compute_s > 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "\xff"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator import packrun, plan, session
+from orchestrator import building, packrun, plan, session
 from orchestrator.compaction import compact
 from orchestrator.halving import HalvesFailed
 from orchestrator.ledger import Halved, Ledger
@@ -64,18 +64,18 @@ def assert_equal(mine, true):
 @pytest.fixture
 def roomy(monkeypatch):
     """Sets the widest pack that this machine's memory is to hold, and where it runs out."""
-    plain = {n: getattr(packrun, n) for n in ("_pack", "_borders")}
+    build = building.build
 
-    def limit(most, *, at="_pack"):
+    def limit(most, *, at="build"):
         def scarce(*args):
-            width = args[0]["pack"]["width"] if at == "_pack" else args[0].width
+            width = args[0]["width"] if at == "build" else args[0].width
             if width > most:
                 raise RuntimeError(TORCHS)
-            return plain[at](*args) if at == "_pack" else BORDERS
+            return build(*args) if at == "build" else BORDERS
 
-        monkeypatch.setattr(packrun, "_pack", plain["_pack"])
+        monkeypatch.setattr(building, "build", build)
         monkeypatch.setattr(packrun, "_borders", lambda _: BORDERS)
-        monkeypatch.setattr(packrun, at, scarce)
+        monkeypatch.setattr(building if at == "build" else packrun, at, scarce)
 
     return limit
 
@@ -90,7 +90,7 @@ def halves(tmp_path, roomy):
     return tables(one)
 
 
-@pytest.mark.parametrize("at", ["_pack", "_borders"])  # while it is built, and while it is timed
+@pytest.mark.parametrize("at", ["build", "_borders"])  # while it is built, and while it is timed
 def test_a_pack_that_does_not_fit_goes_on_as_its_halves(tmp_path, roomy, at):
     roomy(2, at=at)
     one = an_order(tmp_path)
@@ -185,10 +185,10 @@ def test_halves_that_have_ended_are_not_trained_again(tmp_path, roomy, monkeypat
     for facts in run_pack(one):
         if facts["finished"]:
             break
-    built, plain = [], packrun._pack
-    monkeypatch.setattr(packrun, "_pack", lambda o, d: built.append(o) or plain(o, d))
+    built, plain = [], building.build
+    monkeypatch.setattr(building, "build", lambda w, *at: built.append(w) or plain(w, *at))
     assert list(run_pack(one))[-1]["finished"] == 6
-    assert [len(o["pack"]["members"]) for o in built] == [2]
+    assert [len(w["members"]) for w in built] == [2]
 
 
 @pytest.mark.parametrize("first", ["whole", "halves"])
@@ -255,18 +255,18 @@ def test_the_ledger_refuses_a_first_commit_of_a_pack_that_was_given_up(tmp_path,
 
 def test_a_run_that_does_not_fit_fails_in_words_and_the_others_end(tmp_path, roomy, monkeypatch):
     one = an_order(tmp_path)
-    alone, plain = one["pack"]["members"][3]["run_id"], packrun._pack
+    alone, plain = one["pack"]["members"][3]["run_id"], building.build
 
-    def scarce(o, device):
-        if len(o["pack"]["members"]) > 1 or o["pack"]["members"][0]["run_id"] == alone:
+    def scarce(wanted, *at):
+        if len(wanted["members"]) > 1 or wanted["members"][0]["run_id"] == alone:
             raise MemoryError
-        return plain(o, device)
+        return plain(wanted, *at)
 
-    monkeypatch.setattr(packrun, "_pack", scarce)
+    monkeypatch.setattr(building, "build", scarce)
     with pytest.raises(HalvesFailed, match=f"run {alone} does not fit, alone in its pack"):
         list(run_pack(one))
     assert len(tables(one)["runs"]) == 5
-    monkeypatch.setattr(packrun, "_pack", plain)  # there is more memory now
+    monkeypatch.setattr(building, "build", plain)  # there is more memory now
     (pack,) = again(tmp_path).packs
     assert len(pack.members) == 6  # a pack is held whole, and only what is missing is trained
     assert list(run_pack(one))[-1]["finished"] == 6
@@ -303,7 +303,7 @@ def test_after_its_first_commit_a_pack_goes_on_with_caches_freed_or_fails(
 def test_other_exceptions_halve_nothing(tmp_path, roomy, monkeypatch):
     roomy(8)
     one = an_order(tmp_path)
-    monkeypatch.setattr(packrun, "_pack", lambda *_: 1 / 0)
+    monkeypatch.setattr(building, "build", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(run_pack(one))
     assert not (Path(one["folder"]) / "packs").exists()

@@ -11,7 +11,7 @@ CONFIG = {
     "precision": "fp32",
     "train": {"lr": 0.1, "batch_size": 8, "momentum": 0.0, "weight_decay": 0.0, "epochs": 2,
               "steps": None, "until": None, "loss": "mse", "nesterov": False,
-              "fisher_penalty": 0.0, "batch_schedule": {"name": "constant"},
+              "fisher_penalty": 0.0, "fisher_every": 1, "batch_schedule": {"name": "constant"},
               "optimizer": {"name": "adam", "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}},
     "noise": {"label": 0.0, "input": 0.0, "gradient": 0.0}, "measure": {"set_size": 10},
 }
