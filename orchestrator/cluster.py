@@ -21,6 +21,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Tune gives each worker a runtime environment of its own: those started ahead serve nobody.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
 }
 os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
