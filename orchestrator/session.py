@@ -114,9 +114,10 @@ def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
     if probes_only and read_resolved(plan.folder) is None:
         raise UserError(plan.spec.problem(f"{plan.folder} holds no sweep", "name",
                                           "run it first: sgdscope run"))
-    out.write(f"{headline(plan)}\n")
     with phase("open folder"):
-        folder = open_folder(plan)
+        plan = open_folder(plan)
+        folder = plan.folder
+    out.write(f"{headline(plan)}\n")
     stages = Stages(plan, folder, out)
     with closing(stages.probes() if probes_only else stages.all()) as wanted:
         _work_off(wanted, plan, cluster, inline=inline)
@@ -155,20 +156,21 @@ def check(plan: Plan, *, on_cluster: bool = False) -> None:
         check_unchanged(plan, earlier)
 
 
-def open_folder(plan: Plan) -> Path:
-    """Writes what a sweep's folder begins with: the spec, resolved, and the empty tables."""
+def open_folder(plan: Plan) -> Plan:
+    """Writes what a sweep's folder begins with: the spec, resolved, and the empty tables.
+
+    The plan that holds there, which is another where another driver was first (see ``_agreed``).
+    """
     import yaml
 
     store = LocalStore(plan.folder)
+    plan = _agreed(plan, store)
     types = config_types(r.config for r in plan.runs)
     measured = monitor_columns(plan.spec.measure.monitors, plan.spec.base_dir)
     Ledger(store).create_tables(sweep_schema(types, measured))
     tree = yaml.safe_dump(json.loads(json.dumps(resolved_tree(plan))), sort_keys=False,
                           allow_unicode=True)
-    from orchestrator.choosing import written
-
-    files = {"spec.yaml": plan.spec.text.encode(), "resolved.yaml": tree.encode(),
-             CHOICES: written(plan.choices)}
+    files = {"spec.yaml": plan.spec.text.encode(), "resolved.yaml": tree.encode()}
     for name, content in files.items():
         if store.read(name) != content:
             store.replace(name, content)
@@ -178,7 +180,26 @@ def open_folder(plan: Plan) -> Path:
         content = "".join(f"{i}\n" for i in ids).encode()
         if (store.read(name) or b"") != content:
             store.replace(name, content)
-    return plan.folder
+    return plan
+
+
+def _agreed(plan: Plan, store: LocalStore) -> Plan:
+    """The plan of the engines and widths that its folder holds: whoever writes them first decides.
+
+    Drivers on unlike machines that plan a new sweep at once would else cut its runs into different
+    packs, and train them twice. Later choices join the first ones, or replace them where the user
+    asks for others.
+    """
+    from orchestrator.choosing import read_choices, written
+
+    if store.create(CHOICES, written(plan.choices)):
+        return plan
+    held = read_choices(store.read(CHOICES))
+    if not held.items() <= plan.choices.items():  # not what the plan was made from, or to change
+        plan = make_plan(plan.spec, yes=True)
+    if plan.choices != held:
+        store.replace(CHOICES, written(plan.choices))
+    return plan
 
 
 def read_resolved(folder: Path) -> dict[str, Any] | None:

@@ -136,7 +136,7 @@ def _processes() -> Iterator[tuple[int, tuple[str, int, int]]]:
 
 def prepare(planned: Any, *, every: int = 1) -> None:
     """Fixes every ``every``-th pack of a plan with three segments, before it trains."""
-    folder = session.open_folder(planned)
+    folder = session.open_folder(planned).folder
     for pack in planned.packs[::every]:
         steps = costs.lengths(pack)[0]
         wanted = {**order(pack, planned.spec, folder)["pack"],

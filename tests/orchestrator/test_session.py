@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import os
 import shutil
 
 import pandas as pd
 import pytest
 
 from orchestrator import plan, preflight, session
+from orchestrator.choosing import read_choices
 from orchestrator.errors import UserError
 from orchestrator.planner import make_plan
 from orchestrator.session import check, open_folder, planned_runs, read_resolved, run_sweep
@@ -29,7 +31,7 @@ def parts(folder):
 
 def test_what_a_folder_begins_with(tmp_path):
     planned = plan(tiny(tmp_path))
-    folder = open_folder(planned)
+    folder = open_folder(planned).folder
     assert set(tree(folder)) == {"spec.yaml", "resolved.yaml", "engines.json", "planned.txt", *(
         f"tables/{t}/0000-schema.parquet" for t in ("runs", "snapshots", "spectra", "curves"))}
     assert (folder / "spec.yaml").read_text() == (tmp_path / "spec.yaml").read_text()
@@ -42,6 +44,35 @@ def test_what_a_folder_begins_with(tmp_path):
     assert tree(folder) == before
 
 
+def test_two_that_plan_a_new_sweep_at_once_on_unlike_machines_make_the_same_packs(
+        tmp_path, monkeypatch):
+    """Else every run would be in a pack of each, and be trained twice."""
+    axes = {"lr": [0.1], "seed": {"count": 64}}
+    path, plans = tiny(tmp_path, sweep={"axes": axes}), []
+    for cores in (1, 64):
+        monkeypatch.setattr(os, "cpu_count", lambda n=cores: n)
+        plans.append(plan(path))
+    assert plans[0].packs != plans[1].packs  # or the test shows nothing
+    first, second = map(open_folder, plans)
+    assert first.packs == second.packs == plans[0].packs
+    kept = (first.folder / "engines.json").read_bytes()
+    assert open_folder(plan(path)).packs == first.packs
+    assert (first.folder / "engines.json").read_bytes() == kept
+
+
+def test_later_groups_join_the_folders_choices_and_what_is_asked_for_replaces_them(tmp_path):
+    path = tiny(tmp_path)
+    first = open_folder(plan(path))
+    more = open_folder(plan(path, overrides=["sweep.axes.batch_size=[10, 20]"]))
+    assert len(first.choices) == 1
+    assert first.choices.items() < more.choices.items()
+    asked = open_folder(plan(path, overrides=["compute.pack=1"]))
+    assert len(asked.packs) == 2
+    held = read_choices((first.folder / "engines.json").read_bytes())
+    assert held == asked.choices
+    assert open_folder(plan(path)).packs == asked.packs  # kept, though no longer asked for
+
+
 def test_a_folder_gives_its_spec_back(tmp_path):
     """Runs and probes keep their ids, whatever the resolved spec filled in, and where it lies."""
     made = plan(tiny(
@@ -50,7 +81,7 @@ def test_a_folder_gives_its_spec_back(tmp_path):
         train={"epochs": 2, "lr_schedule": "cosine", "optimizer": "nudged_sgd", "lr": 0.1},
         sweep={"axes": {"batch_size": [10, 20], "optimizer.gamma": [0.1, 1]},
                "keep": "batch_size < 99"}), overrides=["train.epochs=3"])
-    moved = open_folder(made).rename(tmp_path / "moved")
+    moved = open_folder(made).folder.rename(tmp_path / "moved")
     again = make_plan(load_folder(moved))
     assert again.folder == moved
     assert [r.run_id for r in again.runs] == [r.run_id for r in made.runs]
