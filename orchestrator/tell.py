@@ -97,6 +97,7 @@ def plan_text(plan: Plan) -> str:
            if f["strangers"] else ""),
         f"packs    {f['packs']} to do"
         + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
+        *_engine_lines(plan),
         f"work     {f['steps']:,} steps and {f['snapshots']:,} snapshots of single runs",
         _measuring_line(f),
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
@@ -123,6 +124,28 @@ def _probe_lines(plan: Plan, f: Mapping[str, Any]) -> list[str]:
             if f["probes_ge"] else "",
             "they imply save: {weights: final}" if any(p.weights for p in plan.probes) else ""]
     return ["; ".join(filter(None, ends))]
+
+
+ENGINES = {
+    "vmap": "all runs of a pack at once", "loop": "one run after another",
+    "vmap-compiled": "all runs of a pack at once, by a compiled step",
+    "loop-compiled": "one run after another, by a compiled step"}
+
+
+def _engine_lines(plan: Plan) -> list[str]:
+    """Which engines the packs to do have, and whether their steps are compiled."""
+    if not plan.packs:
+        return []
+    names = Counter(p.engine for p in plan.packs)
+    told = "; ".join(f"{name} ({ENGINES.get(name, name)}): {count(n, 'pack')}"
+                     for name, n in names.items())
+    if any(n.endswith("-compiled") for n in names):
+        why = "compiled once on this machine, which takes some seconds"
+    elif plan.spec.compute.compile == "auto":
+        why = "steps not compiled: too few of them to pay for it, or it cannot be"
+    else:
+        why = "steps not compiled, or they cannot be"
+    return [f"engines  {told}; {why}"]
 
 
 def _pack_line(pack: Any) -> str:

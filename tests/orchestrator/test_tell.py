@@ -34,6 +34,7 @@ def test_a_plan_in_words_and_as_json_agree(tmp_path):
     assert "100 training and 297 test examples of 1×8×8, 10 classes" in text
     assert "40 steps" in text
     assert planned.packs[0].pack_id in text
+    assert "engines  vmap (all runs of a pack at once): 1 pack; steps not compiled: too few" in text
     assert tell.headline(planned).startswith("tiny: 3 runs, 1 of them done; 1 pack to do → ")
 
 
