@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep test test-slow bench bench-monitors bench-overhead lint clean
+.PHONY: help sweep test test-slow bench bench-pack bench-curvature bench-sweep bench-scale \
+  bench-overhead bench-measuring bench-monitors bench-gpu bench-plots lint clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from orchestrator.packing import PackPlan, Run, cut, group_key, rung
-from trainables import choice
+from trainables import cache, choice
 from trainables.epochs import calendar
 from trainables.schedules import total_steps
 from trainables.suitability import Suitability, examine
@@ -152,7 +152,7 @@ def graph_id(config: Mapping[str, Any], width: int, *, convolves: bool) -> str:
 
 def is_made(graph: str) -> bool:
     """Whether such a graph was compiled on this machine before: then it is loaded in no time."""
-    return (_made() / graph).exists() and any((_made().parent / "graphs").glob("*.so"))
+    return (_made() / graph).exists() and any((cache.folder() / "graphs").glob("*.so"))
 
 
 def note_made(graph: str) -> None:
@@ -163,8 +163,7 @@ def note_made(graph: str) -> None:
 
 
 def _made() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sgdscope" / "made"
+    return cache.folder() / "made"
 
 
 def _always_penalised(group: Sequence[Run]) -> bool:

@@ -51,8 +51,11 @@ def _gpus() -> Check:
 
 
 def _compiler() -> Check:
-    found = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
-    return Check("C++ compiler", found or "none: not needed")
+    from trainables.choice import can_compile
+
+    return Check("C++ compiler", "found: steps are compiled where that pays" if can_compile()
+                 else "none on the PATH (g++ or clang++): steps are not compiled, the plain "
+                 "engines serve")
 
 
 def _storage(folder: Path) -> Check:

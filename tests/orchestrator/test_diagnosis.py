@@ -21,18 +21,31 @@ def test_this_machine(tmp_path):
     assert [c["what"] for c in json.loads(diagnosis.as_json(checks))] == [c.what for c in checks]
 
 
+def test_a_compiler_that_only_the_environment_names_is_found(tmp_path, monkeypatch):
+    """As the engines' choice finds it."""
+    compiler = tmp_path / "my-compiler"
+    compiler.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", str(compiler))
+    found = by_name(diagnosis.examine(tmp_path / "sweeps"))["C++ compiler"]
+    assert found.fine
+    assert found.found.startswith("found")
+
+
 def test_what_is_wrong_comes_with_what_to_do(tmp_path, monkeypatch):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(diagnosis.importlib.metadata, "version", missing)
     monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.delenv("CXX", raising=False)
     (tmp_path / "file").write_text("x")
     checks = diagnosis.examine(tmp_path / "file" / "sweeps")
     found = by_name(checks)
     assert not found["ray"].fine
     assert not found["storage"].fine
-    assert found["C++ compiler"].fine  # eager engines serve
+    assert found["C++ compiler"].fine  # the plain engines serve
+    assert "steps are not compiled" in found["C++ compiler"].found
     lines = diagnosis.as_text(checks).splitlines()
     for check in checks:
         at = next(i for i, line in enumerate(lines) if line[4:].startswith(f"{check.what} "))
