@@ -6,13 +6,12 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.measuring import sizes_of
 from orchestrator.packing import PackPlan, group_key
 from orchestrator.planner import Plan
-from trainables import monitors
+from trainables import cache, monitors
 from trainables.epochs import calendar
 from trainables.schedules import measuring_steps, total_steps
 
@@ -110,8 +109,7 @@ class _Timings:
     """Calibrations of this machine, kept in the user's cache folder."""
 
     def __init__(self) -> None:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self._path = Path(base) / "sgdscope" / "timings.json"
+        self._path = cache.folder() / "timings.json"
         try:
             known = json.loads(self._path.read_text())
         except (OSError, ValueError):
