@@ -46,7 +46,8 @@ def _whole(order: Order, ledger: Ledger, whole: Whole, kind: Callable[[], str],
         if halves := ledger.halves(pack_id):
             return halves
         with phase("import"):
-            from trainables import memory, shortage  # now: when memory has run out it might not succeed
+            # now: when memory has run out it might not succeed
+            from trainables import memory, shortage
         try:
             yield from whole(order)
             return None

@@ -29,7 +29,7 @@ def test_what_others_can_write_is_not_taken(tmp_path):
     assert private(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(PermissionError, match="can be written by, others|belongs to"):
+    with pytest.raises(PermissionError, match=r"can be written by, others|belongs to"):
         private(tmp_path / "open")
 
 
