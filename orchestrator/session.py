@@ -164,10 +164,10 @@ def open_folder(plan: Plan) -> Plan:
     import yaml
 
     store = LocalStore(plan.folder)
-    plan = _agreed(plan, store)
     types = config_types(r.config for r in plan.runs)
     measured = monitor_columns(plan.spec.measure.monitors, plan.spec.base_dir)
     Ledger(store).create_tables(sweep_schema(types, measured))
+    plan = _agreed(plan, store)
     tree = yaml.safe_dump(json.loads(json.dumps(resolved_tree(plan))), sort_keys=False,
                           allow_unicode=True)
     files = {"spec.yaml": plan.spec.text.encode(), "resolved.yaml": tree.encode()}

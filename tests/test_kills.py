@@ -309,7 +309,7 @@ class Killed(BaseException):
 
 
 def test_a_folder_left_while_it_was_being_opened_is_taken_up(tmp_path, monkeypatch):
-    """Four empty tables, then four files of text: whichever of them was the last."""
+    """Four empty tables, then five files: whichever of them was the last."""
     path = _spec(tmp_path, [0.1])
     planned = orchestrator.plan(path, storage=tmp_path)
     for writes in range(8):
