@@ -17,6 +17,7 @@ import torch
 
 from orchestrator.packing import PackPlan, Run, cut, group_key, rung
 from trainables import cache, choice
+from trainables.compiling import versions
 from trainables.epochs import calendar
 from trainables.schedules import total_steps
 from trainables.suitability import Suitability, examine
@@ -146,7 +147,7 @@ def graph_id(config: Mapping[str, Any], width: int, *, convolves: bool) -> str:
     """Equal for groups that one compiled graph serves on one kind of machine."""
     train = config["train"]
     facts = [config["model"], config["precision"], train["loss"], train["optimizer"]["name"],
-             train["nesterov"], width if convolves else 0, *choice.versions()]
+             train["nesterov"], width if convolves else 0, *versions()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -124,11 +124,6 @@ def cost(work: Work) -> float:
     return COMPILE_S + COMPILE_S_PER_TENSOR * work.tensors
 
 
-def versions() -> tuple[str, str]:
-    """What a compiled graph is made by and for."""
-    return torch.__version__, torch.backends.cpu.get_cpu_capability()
-
-
 def can_compile() -> bool:
     """Whether there is a C++ compiler here: without one the plain engines serve."""
     return any(shutil.which(c) for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c)

@@ -131,8 +131,7 @@ def _options() -> dict[str, Any]:
 
 def _fingerprint(graph: fx.GraphModule) -> str:
     """Equal for graphs that compute the same, on machines where they can share a library."""
-    told = [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(),
-            str(torch.get_num_threads()), graph.code]
+    told = [*versions(), str(torch.get_num_threads()), graph.code]
     for node in graph.graph.nodes:
         value = node.meta.get("val")
         if isinstance(value, Tensor):
@@ -141,6 +140,11 @@ def _fingerprint(graph: fx.GraphModule) -> str:
             constant = getattr(graph, node.target)
             told.append(f"{node.name} {constant.detach().cpu().numpy().tobytes().hex()}")
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+
+
+def versions() -> tuple[str, ...]:
+    """What a compiled graph is made by and for."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability(), processor()
 
 
 def _fakes(examples: Sequence[Tensor], free: Sequence[Sequence[int]]) -> tuple[Any, list[Tensor]]:

@@ -5,7 +5,7 @@ gradient of its mean loss, for all runs at once. A ``compiled`` engine does the 
 whole step of training fused into one graph (``stepgraph``). Which suits which shape: ``choice``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,8 +83,7 @@ class LoopEngine:
     def gradients(self, module, params, buffers, x, y, loss, alive):
         grads = {n: torch.zeros_like(p) for n, p in params.items()}
         losses = torch.zeros(len(alive), dtype=x.dtype, device=x.device)
-        on_cpu = alive.device.type == "cpu"  # elsewhere, to ask would wait for the device
-        for r in alive.nonzero().flatten().tolist() if on_cpu else range(len(alive)):
+        for r in to_visit(alive):
             losses[r], found = _gradient(
                 module, _row(params, r), _row(buffers, r), x[r], y[r], loss)
             for n, g in found.items():
@@ -121,6 +120,13 @@ SINGLE: Engine = SingleEngine()
 ENGINES: Mapping[str, Engine] = {e.name: e for e in (
     VmapEngine(), LoopEngine(),
     VmapEngine("vmap-compiled", compiled=True), LoopEngine("loop-compiled", compiled=True))}
+
+
+def to_visit(alive: Tensor) -> Sequence[int]:
+    """The runs that a loop evaluates: those ``alive`` (R,), on a CPU; elsewhere all, as to ask would
+    wait for the device."""
+    on_cpu = alive.device.type == "cpu"
+    return alive.nonzero().flatten().tolist() if on_cpu else range(len(alive))
 
 
 def convolves(module: nn.Module) -> bool:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trainables.compiling import Specialised, compiled
-from trainables.engines import SINGLE, convolves
+from trainables.engines import SINGLE, convolves, to_visit
 
 if TYPE_CHECKING:
     from trainables.pack import Pack, PackState
@@ -52,9 +52,7 @@ class StepGraph:
             raise AssertionError("a step's tensors are not contiguous")  # a graph does not look
         graph = self._graph(pack, every)
         if not pack.engine.packed:
-            alive = state.alive
-            on_cpu = pack.device.type == "cpu"  # elsewhere, to ask would wait for the device
-            for r in alive.nonzero().flatten().tolist() if on_cpu else range(len(alive)):
+            for r in to_visit(state.alive):
                 graph(*(t if n in _SHARED else t[r : r + 1] for n, t in every.items()))
         elif pack.device.type == "cuda":
             self._capture(graph, list(kept.values()), list(given.values()))
