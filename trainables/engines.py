@@ -123,7 +123,7 @@ ENGINES: Mapping[str, Engine] = {e.name: e for e in (
 
 
 def to_visit(alive: Tensor) -> Sequence[int]:
-    """The runs that a loop evaluates: those ``alive`` (R,), on a CPU; elsewhere all, as to ask would
+    """The runs that a loop evaluates: on a CPU those ``alive`` (R,); elsewhere all, as to ask would
     wait for the device."""
     on_cpu = alive.device.type == "cpu"
     return alive.nonzero().flatten().tolist() if on_cpu else range(len(alive))
