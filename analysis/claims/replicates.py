@@ -1,0 +1,61 @@
+"""Intervals with seeds as the unit: a statistic of each seed's runs, then Student's t over seeds.
+
+The same seed starts all cells alike, so a statistic that compares cells is taken seed by seed:
+what the seed adds to every cell drops out of it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.crossed import Interval
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean of independent values and its 95 % t-interval; NaN ends below two of them."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return Interval(math.nan, math.nan, math.nan)
+    mean = float(known.mean())
+    if len(known) < 2:
+        return Interval(mean, math.nan, math.nan)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(known) - 1, 0.975) * known.std(ddof=1) / math.sqrt(len(known)))
+    return Interval(mean, mean - half, mean + half)
+
+
+def by_seed(frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> tuple[float, ...]:
+    """The statistic of each seed's rows, in order of seed; a seed for which it is NaN is left out.
+    """
+    found = (float(statistic(part)) for _, part in frame.groupby("seed", sort=True))
+    return tuple(value for value in found if math.isfinite(value))
+
+
+def over_seeds(
+    frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]
+) -> tuple[Interval, int]:
+    """Interval of the statistic over seeds, and how many seeds it rests on."""
+    values = by_seed(frame, statistic)
+    return interval(values), len(values)
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+    """Rank correlation, ties at their mean rank; NaN below three points or where one is constant.
+    """
+    ranks = [pd.Series(np.asarray(values, float)).rank() for values in (x, y)]
+    if len(ranks[0]) < 3 or any(r.nunique() < 2 for r in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Least-squares slope of y on x; NaN where x is constant."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if len(x) < 2 or np.ptp(x) == 0:
+        return math.nan
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
