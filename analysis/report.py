@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from analysis import labels, laws, verdicts
+from analysis.claims import judging
 from analysis.folder import Folder, Where
 from analysis.laws import Fit
 from analysis.points import Points
@@ -27,7 +28,9 @@ from analysis.trajectories import edge_figure, equal_ratio_figure
 
 Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
 Rows: TypeAlias = Sequence[Mapping[str, object]] | pd.DataFrame
-_META = frozenset({"name", "run_ids", "planned", "margin", "matched_loss", "spec"})
+_META = frozenset({
+    "name", "run_ids", "planned", "margin", "matched_loss", "spec", "claims", "own_claims"
+})
 _PROVENANCE = {
     "sgdscope_version": "sgdscope",
     "torch_version": "torch",
@@ -66,7 +69,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     """Analyses the sweep and writes ``report.html`` and ``analysis/`` into its folder.
 
     ``meta``, all optional: ``name``; ``run_ids`` of the current grid; ``planned``, the number of
-    runs in the plan; ``margin`` of the ratio law's test; ``matched_loss``; ``spec``, its text.
+    runs in the plan; ``margin`` of the ratio law's test; ``matched_loss``; ``spec``, its text;
+    ``claims``, id -> options of those that the spec lists; ``own_claims``, the user's own.
     """
     given = dict(meta or {})
     if unknown := set(given) - _META:
@@ -78,6 +82,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
         planned=given.get("planned"),
         margin=given.get("margin", laws.MARGIN),
         level=given.get("matched_loss"),
+        claims=given.get("claims"),
+        own_claims=given.get("own_claims", ()),
     )
     drawn = figures(found)
     for figure in drawn:
@@ -87,6 +93,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     _put_rows(folder, "laws", rows)
     _put_rows(folder, "points", _point_rows(found))
     _put_rows(folder, "breaks", _break_rows(found))
+    _put_rows(folder, "claims", judging.rows(found.claims))
+    _put_rows(folder, "claims_evidence", judging.evidence(found.claims))
     name = str(given.get("name") or found.sweep.name or "sweep")
     html = render(found, drawn, name=name, spec=str(given.get("spec") or ""))
     path = folder.put("report.html", html.encode())

@@ -1,9 +1,11 @@
 """Everything that a report says of a sweep, computed: fits, spreads, break points, edges."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.cautions import cautions
+from analysis.claims.claim import Claim, Judged
+from analysis.claims.judging import judge_all
 from analysis.collapse import Break, Spread, breaks, spread
 from analysis.edges import SHARPNESS, Edge, edges
 from analysis.folder import Where
@@ -28,6 +30,7 @@ class Study:
     edges: tuple[Edge, ...]
     cautions: tuple[str, ...]
     verdict: str
+    claims: tuple[Judged, ...] = ()
 
     def find(self, metric: str, kind: str) -> int | None:
         """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
@@ -62,11 +65,14 @@ def study(
     planned: int | None = None,
     margin: float = MARGIN,
     level: float | None = None,
+    claims: Mapping[str, Mapping[str, float]] | None = None,
+    own_claims: Sequence[Claim] = (),
 ) -> Study:
     """Reads and analyses a sweep at any moment.
 
     ``run_ids``: those of the current grid, others are left out and counted. ``planned``: how many
     runs the plan has (by default as many as ``run_ids``). ``level``: the matched training loss.
+    ``claims``: id -> options of those that the spec lists; ``own_claims``: the user's own.
     """
     sweep = load(where, run_ids)
     if planned is None:
@@ -88,6 +94,7 @@ def study(
         late,
         cautions(sweep, fits),
         _verdict(sweep, planned, fits, found, late),
+        judge_all(sweep, claims, own_claims),
     )
 
 

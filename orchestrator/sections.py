@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring, training
-from orchestrator.errors import each
 from orchestrator.training import finite
 from trainables.errors import InputError
 from trainables.options import (
@@ -30,7 +29,6 @@ from trainables.options import (
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # a folder's name, on every file system and in URLs
 DIGITS = 12
-CLAIMS = ("three_factors/ratio_law",)
 TOP = ("name", "storage", "data", "model", "train", "sweep", "measure", "save", "compute", "claims",
        "probes")
 
@@ -220,18 +218,6 @@ def save(given: Mapping[str, Any]) -> Save:
 def compute(given: Mapping[str, Any]) -> Compute:
     """The resolved section ``compute``."""
     return Compute(**fill(given, COMPUTE, section="compute", subject="compute"))
-
-
-def claims(given: Any) -> tuple[str, ...]:
-    """The claims to judge."""
-    return tuple(each(_claim, given, "claims"))
-
-
-def _claim(given: Any, key: str) -> str:
-    if given not in CLAIMS:
-        raise InputError(f"unknown claim {given!r}", key=key,
-                         fix=did_you_mean(given, CLAIMS, "claims"))
-    return given
 
 
 def name(given: Any) -> str:

@@ -126,7 +126,7 @@ def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
         compact_many(LocalStore(folder))
     out.write("analysing …\n")
     with phase("analysis"):
-        summary = analyze(folder)
+        summary = analyze(folder, plan.spec.base_dir)
     return Outcome(folder, stages.failures, summary, time.monotonic() - start, _spent(plan),
                    stages.probe_failures, stages.skipped)
 
@@ -216,13 +216,27 @@ def planned_runs(folder: Path) -> set[str]:
     return set() if content is None else set(content.decode().split())
 
 
-def analyze(folder: Path) -> Any:
-    """The analysis of what the tables hold now; writes analysis/ and report.html."""
+def analyze(folder: Path, base_dir: Path | None = None) -> Any:
+    """The analysis of what the tables hold now; writes analysis/ and report.html.
+
+    ``base_dir``: where the user's own claims are looked for; the current directory if not given.
+    """
     from analysis import report
 
+    return report.write(folder, meta(folder, base_dir))
+
+
+def meta(folder: Path, base_dir: Path | None = None) -> dict[str, Any]:
+    """What the analysis is told of a sweep beside its tables: the grid, the spec, the claims."""
+    from orchestrator import claims
+
     spec = LocalStore(folder).read("spec.yaml") or b""
-    return report.write(folder, {"run_ids": sorted(planned_runs(folder)),
-                                 "spec": spec.decode("utf-8-sig")})
+    listed = (read_resolved(folder) or {}).get("claims", [])
+    chosen = claims.untree(listed)
+    told = {"run_ids": sorted(planned_runs(folder)) or None, "spec": spec.decode("utf-8-sig"),
+            "claims": dict(chosen), "own_claims": claims.own(chosen, base_dir or Path.cwd())}
+    margin = dict(chosen).get("three_factors/ratio_law", {}).get("margin")
+    return told if margin is None else {**told, "margin": margin}
 
 
 def _work_off(stages: Iterable[Stage], plan: Plan, cluster: Cluster, *, inline: bool) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import probes, sections, strictyaml
+from orchestrator import claims, probes, sections, strictyaml
 from orchestrator.errors import Problem, UserError, gather
 from orchestrator.places import Places, override
 from orchestrator.presets import find_preset, list_presets
@@ -35,7 +35,7 @@ class Spec:
     measure: Measure
     save: Save
     compute: Compute
-    claims: tuple[str, ...]
+    claims: claims.Chosen
     probes: tuple[probes.ProbeSpec, ...]
     base_dir: Path
     text: str
@@ -50,7 +50,7 @@ class Spec:
             "train": {**self.train, **{f"{k}_noise": v for k, v in self.noise.items()}},
             **{n: dataclasses.asdict(getattr(self, n))
                for n in ("sweep", "measure", "save", "compute")},
-            "claims": self.claims, "probes": [p.tree() for p in self.probes],
+            "claims": claims.tree(self.claims), "probes": [p.tree() for p in self.probes],
         }
         return json.loads(json.dumps(tree, allow_nan=False))
 
@@ -141,7 +141,9 @@ class _Reader:
             "measure": self._section(
                 "measure", partial(sections.measure, base_dir=origin["base_dir"]), default={}),
             "compute": self._section("compute", sections.compute, default={}),
-            "claims": self._section("claims", sections.claims, default=[], kind=list),
+            "claims": self._section(
+                "claims", partial(claims.section, base_dir=origin["base_dir"]), default=[],
+                kind=list) or (),
             "probes": self._section("probes", probes.section, default=[], kind=list) or (),
         }
         found["save"] = self._section("save", partial(probes.save, chosen=found["probes"]),

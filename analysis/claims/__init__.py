@@ -1,69 +1,29 @@
 """The papers' claims, each judged on a sweep's own tables. One file a paper; docs/claims.md lists
-them. A claim of the user's own is a function of (sweep, options) with the attributes of a Claim.
+them. This file has their names alone: reading a spec imports nothing heavy.
+
+A claim of the user's own is a function of (sweep, options) with a few attributes (own.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    from analysis.claims.claim import Claim
 
-from analysis.claims.claim import Claim, Judged, Verdict, judge
-from analysis.frames import Sweep
-
-PAPERS = ("three_factors",)
+# paper (its file) -> its claims, in the order in which they are told
+CONTENTS: Mapping[str, tuple[str, ...]] = {
+    "three_factors": ("ratio_law", "sharpness_falls"),
+}
+NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)
 
 
 @cache
-def known() -> Mapping[str, Claim]:
-    """id -> claim, in the order of the papers and of the claims in each."""
-    found: dict[str, Claim] = {}
-    for paper in PAPERS:
+def known() -> "Mapping[str, Claim]":
+    """id -> claim, in the order of ``NAMES``."""
+    found = {}
+    for paper in CONTENTS:
         module = import_module(f"analysis.claims.{paper}")
-        found |= {c.id: c for c in vars(module).values() if isinstance(c, Claim)}
-    return found
-
-
-def judge_all(sweep: Sweep, chosen: Mapping[str, Mapping[str, float]] | None = None,
-              own: Sequence[Claim] = ()) -> tuple[Judged, ...]:
-    """Every known claim and the user's ``own`` on the sweep, those ``chosen`` first.
-
-    ``chosen``: id -> options, as the spec's section ``claims`` has them. What the sweep cannot
-    test is there too, with what it lacks.
-    """
-    chosen, every = dict(chosen or {}), {**known(), **{c.id: c for c in own}}
-    order = [*(c for c in chosen if c in every), *(c for c in every if c not in chosen)]
-    return tuple(judge(every[name], sweep, chosen.get(name)) for name in order)
-
-
-def rows(judged: Sequence[Judged]) -> pd.DataFrame:
-    """One row an effect of a claim (one a claim without effects): analysis/claims.parquet."""
-    return pd.DataFrame([row for found in judged for row in _rows(found)])
-
-
-def _rows(found: Judged) -> list[dict[str, object]]:
-    claim, judgement = found.claim, found.judgement
-    shared = {"claim": claim.id, "number": claim.number, "paper": claim.paper, "words": claim.words,
-              "test": claim.test, "grade": claim.grade, "sweep": found.sweep,
-              "verdict": str(found.verdict), "decides": found.decides,
-              "said": judgement.said if judgement else "",
-              "stop_rule": judgement.stop_rule if judgement else "",
-              "note": judgement.note if judgement else ""}
-    empty = {"effect": "", "value": None, "low": None, "high": None, "bound": None, "side": "",
-             "units": 0, "unit": "", "effect_verdict": ""}
-    effects = judgement.effects if judgement else ()
-    return [{**shared, "effect": e.name, "value": e.interval.value, "low": e.interval.low,
-             "high": e.interval.high, "bound": e.bound, "side": e.side, "units": e.units,
-             "unit": e.unit, "effect_verdict": str(e.verdict)} for e in effects] or [
-                 {**shared, **empty}]
-
-
-def evidence(judged: Sequence[Judged]) -> pd.DataFrame:
-    """The evidence rows of all claims, the columns of each as it has them: one row a cell or pair.
-    """
-    return pd.DataFrame([
-        {"claim": found.claim.id, "sweep": found.sweep, **row}
-        for found in judged if found.judgement for row in found.judgement.evidence])
-
-
-__all__ = ["Claim", "Judged", "Verdict", "evidence", "judge_all", "known", "rows"]
+        found |= {getattr(c, "id", ""): c for c in vars(module).values()}
+    return {name: found[name] for name in NAMES}

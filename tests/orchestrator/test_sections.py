@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import sections
-from orchestrator.sections import CLAIMS, Compute, Save, Sweep, rounded
+from orchestrator.sections import Compute, Save, Sweep, rounded
 from orchestrator.training import schedule
 from trainables.errors import InputError
 
@@ -134,7 +134,6 @@ def test_small_sections():
     assert sections.save({}) == Save("none")
     assert sections.compute({}) == Compute("auto", "auto", "auto", 1.0, "auto", "fp32")
     assert sections.compute({"gpus": 0, "pack": 4}).pack == 4
-    assert sections.claims(list(CLAIMS)) == CLAIMS
 
 
 @pytest.mark.parametrize(("resolve", "given"), [
@@ -150,7 +149,3 @@ def test_values_that_are_refused(resolve, given):
         resolve(given)
     assert caught.value.fix
 
-
-def test_an_unknown_claim():
-    with pytest.raises((InputError, ExceptionGroup)):
-        sections.claims(["three_factors/ratio"])

@@ -1,0 +1,80 @@
+"""Judged claims as lines of a terminal."""
+
+from collections.abc import Sequence
+
+from analysis.claims.claim import Effect, Judged, Verdict
+from analysis.labels import count, interval, listed, number
+
+ORDER = (Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED)
+_SIDES = {"above": "> {}", "below": "< {}", "within": "within ±{}", "outside": "beyond ±{}"}
+
+
+def effect(found: Effect) -> str:
+    """``Spearman(η/S, λ_max) = −0.98 [−0.99, −0.97] (claimed < −0.8; 5 seeds)``."""
+    numbers = interval(found.interval.value, found.interval.low, found.interval.high)
+    side = _SIDES[found.side].format(number(found.bound))
+    return f"{found.name} = {numbers} (claimed {side}; {count(found.units, found.unit)})"
+
+
+def lines(judged: Sequence[Judged], *, untested: bool = False) -> list[str]:
+    """The claims of one sweep: verdict, number and name, then the effects and what is said.
+
+    ``untested``: also name those that the sweep cannot test, with what it lacks.
+    """
+    found = []
+    for verdict in ORDER:
+        for one in (j for j in judged if j.verdict is verdict):
+            found += _claim(one)
+    rest = [j for j in judged if j.verdict is Verdict.UNTESTED]
+    if rest and untested:
+        found += [f"{'not tested':<10} {j.claim.number:<3} {j.claim.id}: needs {j.needs}"
+                  for j in rest]
+    elif rest:
+        found.append(f"{count(len(rest), 'claim')} cannot be tested on this sweep (--all names "
+                     "them)")
+    return found
+
+
+def _claim(one: Judged) -> list[str]:
+    judgement = one.judgement
+    assert judgement is not None
+    head = f"{one.verdict!s:<10} {one.claim.number:<3} {one.claim.id}"
+    said = [f"{head}  ({judgement.stop_rule})" if judgement.stop_rule else head,
+            f"    {judgement.said}", *(f"    {effect(e)}" for e in judgement.effects)]
+    if judgement.note:
+        said.append(f"    note: {judgement.note}")
+    if one.decides:
+        said.append(f"    would decide it: {one.decides}")
+    return said
+
+
+def summary(judged: Sequence[Judged]) -> str:
+    """``12 claims tested: 9 hold, 2 fail, 1 undecided``."""
+    verdicts = [j.verdict for j in judged if j.verdict is not Verdict.UNTESTED]
+    words = {Verdict.HOLDS: "hold", Verdict.FAILS: "fail", Verdict.UNDECIDED: "undecided"}
+    parts = [f"{verdicts.count(v)} {words[v]}" for v in ORDER if v in verdicts]
+    return f"{count(len(verdicts), 'claim')} tested: {listed(parts)}" if parts else \
+        "no claim can be tested"
+
+
+def across(several: Sequence[Sequence[Judged]]) -> list[str]:
+    """Of several sweeps: a line a claim, with its verdict in each sweep that tests it; then those
+    that none tests."""
+    by_claim: dict[str, list[Judged]] = {}
+    for one in (j for judged in several for j in judged):
+        by_claim.setdefault(one.claim.id, []).append(one)
+    found, never = [f"{'claim':<40} {'expected':<8} verdicts"], []
+    for name, every in sorted(by_claim.items(), key=lambda pair: _place(pair[1][0])):
+        tested = [j for j in every if j.verdict is not Verdict.UNTESTED]
+        claim = every[0].claim
+        if not tested:
+            never.append(name)
+            continue
+        verdicts = "; ".join(f"{j.verdict} ({j.sweep})" for j in tested)
+        found.append(f"{claim.number:<3} {name:<36} {claim.grade:<8} {verdicts}")
+    return found + ([f"tested nowhere: {', '.join(never)}"] if never else [])
+
+
+def _place(one: Judged) -> tuple[str, str, int]:
+    number = one.claim.number
+    return number[:1] or "~", one.claim.id.partition("/")[0], int(number[1:] or 0)

@@ -1,0 +1,1 @@
+"""The commands of ``sgdscope``, one file a purpose; cli.py puts them together."""

@@ -1,0 +1,59 @@
+"""Commands that read the tables of sweeps."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.commands.command import DONE, as_json, folder, kind
+
+
+@click.command()
+@folder
+@as_json
+@kind
+def analyze(folder: Path, as_json: bool) -> int:
+    """Fit the laws to what a sweep's tables hold now, and write its report."""
+    from orchestrator import session, tell
+    from orchestrator.status import status_of
+
+    status_of(folder)
+    summary = session.analyze(folder)
+    click.echo(tell.summary_json(summary) if as_json else tell.summary_text(summary))
+    return DONE
+
+
+@click.command()
+@click.argument("folders", metavar="DIR…", nargs=-1, required=True,
+                type=click.Path(path_type=Path))
+@click.option("--claim", "wanted", multiple=True, metavar="NAME",
+              help="Only this claim, or one of your own: module:function.")
+@click.option("--all", "untested", is_flag=True, help="Name those that cannot be tested, and why.")
+@as_json
+@kind
+def claims(folders: tuple[Path, ...], wanted: tuple[str, ...], untested: bool,
+           as_json: bool) -> int:
+    """Judge the papers' claims on the tables of one sweep or several: hold, fail or undecided."""
+    from orchestrator import verdicts
+
+    found = verdicts.judge(folders, wanted)
+    click.echo(verdicts.as_json(found) if as_json else verdicts.as_text(found, untested=untested))
+    return DONE
+
+
+@click.command()
+@folder
+@as_json
+@kind
+def compact(folder: Path, as_json: bool) -> int:
+    """Copy a sweep's many small table files into compact/, one a table, for fast reading.
+
+    tables/ stays as it is. A big sweep is compacted when it ends; this is for one that still runs.
+    """
+    from orchestrator import compaction
+    from orchestrator.status import status_of
+    from orchestrator.store import LocalStore
+
+    status_of(folder)
+    made = compaction.compact(LocalStore(folder))
+    click.echo(compaction.as_json(made) if as_json else "\n".join(map(str, made)))
+    return DONE
