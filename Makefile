@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep test test-slow bench bench-pack bench-curvature bench-sweep bench-scale \
+.PHONY: help sweep papers test test-slow bench bench-pack bench-curvature bench-sweep bench-scale \
   bench-overhead bench-measuring bench-monitors bench-gpu bench-plots lint clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
@@ -21,6 +21,11 @@ $(READY): pyproject.toml
 
 sweep: $(READY)  ## run the main sweep (SPEC=digits-ratio) into ./sweeps, to its report
 	@$(BIN)/sgdscope run $(SPEC)
+
+papers: $(READY) ## all presets of scale digits, then the verdicts on the papers' claims (half an hour)
+	@for name in $$($(BIN)/sgdscope presets --scale digits --names); do \
+	  echo "== $$name"; $(BIN)/sgdscope run $$name || exit; done
+	@$(BIN)/sgdscope claims sweeps/digits-ratio sweeps/*-digits
 
 test: $(READY)   ## the test suite
 	@$(BIN)/python -m pytest

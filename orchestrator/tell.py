@@ -236,14 +236,18 @@ def _probe_endings(ended: Any) -> list[str]:
     return lines
 
 
-def presets_text(name: str | None, *, as_json: bool) -> str:
-    """The list of presets, or one preset's YAML."""
+def presets_text(name: str | None, *, scale: str = "", as_json: bool = False,
+                 bare: bool = False) -> str:
+    """The list of presets, their names alone (``bare``), or one preset's YAML."""
     from orchestrator.presets import find_preset, list_presets
 
     if name is not None:
         return find_preset(name).path.read_text(encoding="utf-8")
-    found = list_presets()
+    found = list_presets(scale)
     if as_json:
-        return json.dumps([{"name": p.name, "title": p.title, "path": str(p.path)} for p in found])
-    width = max(len(p.name) for p in found)
+        return json.dumps([{"name": p.name, "scale": p.scale, "title": p.title,
+                            "path": str(p.path)} for p in found])
+    if bare:
+        return "\n".join(p.name for p in found)
+    width = max((len(p.name) for p in found), default=0)
     return "\n".join(f"{p.name.ljust(width)}  {p.title}" for p in found)

@@ -10,12 +10,16 @@ from orchestrator.commands.command import DONE, FAILED, as_json, kind
 @click.command()
 @as_json
 @click.argument("name", required=False)
+@click.option("--scale", type=click.Choice(["digits", "small", "paper"]),
+              help="Those of one scale: minutes on a laptop, an hour on a GPU, a cluster.")
+@click.option("--names", "bare", is_flag=True, help="The names alone.")
 @kind
-def presets(as_json: bool, name: str | None) -> int:
+def presets(as_json: bool, name: str | None, scale: str | None, bare: bool) -> int:
     """The specs that come with sgdscope; with a NAME, that preset's YAML."""
     from orchestrator import tell
 
-    click.echo(tell.presets_text(name, as_json=as_json), nl=name is None)
+    text = tell.presets_text(name, scale=scale or "", as_json=as_json, bare=bare)
+    click.echo(text, nl=name is None)
     return DONE
 
 

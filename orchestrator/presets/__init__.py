@@ -1,10 +1,17 @@
-"""The specs that come with sgdscope: data files, found by name."""
+"""The specs that come with sgdscope: data files, found by name, most of them <topic>-<scale>.
+
+``digits``: minutes on a laptop, on embedded data. ``small``: an hour on one GPU or a night on CPUs,
+real images. ``paper``: the paper's own grid, models and data, for a cluster.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Problem, UserError
 from trainables.options import did_you_mean
+
+
+SCALES = ("digits", "small", "paper")
 
 
 @dataclass(frozen=True)
@@ -15,12 +22,19 @@ class Preset:
     title: str
     path: Path
 
+    @property
+    def scale(self) -> str:
+        """One of SCALES, or none."""
+        tail = self.name.rpartition("-")[2]
+        return tail if tail in SCALES else ""
 
-def list_presets() -> list[Preset]:
-    """All presets by name."""
+
+def list_presets(scale: str = "") -> list[Preset]:
+    """All presets by name, or those of a scale."""
     paths = sorted(Path(__file__).parent.glob("*.yaml"))
-    return [Preset(p.stem, p.read_text(encoding="utf-8").splitlines()[0].lstrip("# "), p)
-            for p in paths]
+    found = [Preset(p.stem, p.read_text(encoding="utf-8").splitlines()[0].lstrip("# "), p)
+             for p in paths]
+    return [p for p in found if scale in ("", p.scale)]
 
 
 def find_preset(name: str) -> Preset:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from orchestrator import plan
 from orchestrator.cli import main
 from orchestrator.errors import UserError
-from orchestrator.presets import find_preset, list_presets
+from orchestrator.presets import SCALES, find_preset, list_presets
 from orchestrator.spec import load_spec
 
 NAMES = [p.name for p in list_presets()]
@@ -73,3 +73,11 @@ def test_the_command_lists_and_shows_them():
     unknown = CliRunner().invoke(main, ["presets", "digits-ratoi"])
     assert unknown.exit_code == 2
     assert "digits-ratio" in unknown.output
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_presets_of_a_scale_by_name_alone(scale):
+    told = CliRunner().invoke(main, ["presets", "--scale", scale, "--names"])
+    assert told.exit_code == 0
+    names = told.output.split()
+    assert set(names) == {n for n in NAMES if n.endswith(f"-{scale}")}
