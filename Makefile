@@ -23,7 +23,7 @@ sweep: $(READY)  ## run the main sweep (SPEC=digits-ratio) into ./sweeps, to its
 	@$(BIN)/sgdscope run $(SPEC)
 
 papers: $(READY) ## all presets of scale digits, then the verdicts on the papers' claims (half an hour)
-	@for name in $$($(BIN)/sgdscope presets --scale digits --names); do \
+	@for name in digits-ratio $$($(BIN)/sgdscope presets --scale digits --names); do \
 	  echo "== $$name"; $(BIN)/sgdscope run $$name || exit; done
 	@$(BIN)/sgdscope claims sweeps/digits-ratio sweeps/*-digits
 
