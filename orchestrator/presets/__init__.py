@@ -10,7 +10,6 @@ from pathlib import Path
 from orchestrator.errors import Problem, UserError
 from trainables.options import did_you_mean
 
-
 SCALES = ("digits", "small", "paper")
 
 
