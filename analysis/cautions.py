@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.crossed import MIN_SEEDS
+from analysis.forms import logs
 from analysis.frames import Sweep
 from analysis.labels import count, label, listed, number
-from analysis.laws import Fit, Verdict, logs
+from analysis.laws import Fit, Verdict
 from analysis.verdicts import bends
 
 _FEW_CELLS = 8

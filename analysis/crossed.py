@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 MIN_SEEDS = 5
+TINY = 1e-9
 _OBSERVED = 0.8
 _SWEEPS = 200
 
@@ -85,13 +86,42 @@ def complete(table: np.ndarray) -> np.ndarray:
     return filled
 
 
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """What the degrees of freedom of a robust variance depend on: ``influence`` (p, n) of each cell
+    on the coefficients, ``slack`` (n,) = 1 − leverage, an orthonormal ``basis`` (n, r) of the
+    columns, and each cell's place among the absorbed ``groups``, if any."""
+
+    influence: np.ndarray
+    slack: np.ndarray
+    basis: np.ndarray
+    groups: np.ndarray | None
+
+    def dof(self, combinations: np.ndarray) -> np.ndarray:
+        """Degrees of freedom of the HC2 variance of each of ``combinations`` (m, p), if the cells
+        scatter alike (Bell & McCaffrey 2002): (tr DM)² / tr DMDM with D = diag(l²/(1 − h)), l the
+        cells' influence and M what least squares leaves. Cost O(m n r²): M is never formed."""
+        squares = (combinations @ self.influence) ** 2
+        weight = np.divide(squares, self.slack, out=np.zeros_like(squares), where=self.slack > TINY)
+        crossed = np.einsum("mn,nr,ns->mrs", weight, self.basis, self.basis, optimize=True)
+        bottom = (weight**2 * (2 * self.slack - 1)).sum(1) + (crossed**2).sum((1, 2))
+        if self.groups is not None:
+            sizes = np.bincount(self.groups).astype(float)
+            member = np.eye(len(sizes))[self.groups] / np.sqrt(sizes)
+            own = weight @ (member**2)
+            mixed = np.einsum("mn,ng,nr->mgr", weight, member, self.basis, optimize=True)
+            bottom += (own**2).sum(1) + 2 * (mixed**2).sum((1, 2))
+        top = np.where(self.slack > TINY, squares, 0.0).sum(1) ** 2
+        return np.divide(top, bottom, out=np.ones_like(top), where=bottom > 0)
+
+
 @dataclass(frozen=True)
 class Variance:
     """Covariance of the coefficients in two parts: from ``cells`` (lack of fit) and ``seeds``."""
 
     cells: np.ndarray
     seeds: np.ndarray
-    cell_dof: int
+    residuals: Residuals
     seed_dof: int
 
     @property
@@ -109,9 +139,8 @@ class Variance:
         """Half widths of the 95 % intervals of the rows of ``combinations`` (m, p)."""
         from scipy.special import stdtrit
 
-        of_cells, of_seeds = self._parts(combinations)
-        total = of_cells + of_seeds
-        return stdtrit(self._dof(of_cells, of_seeds), 0.975) * np.sqrt(total)
+        total = sum(self._parts(combinations))
+        return stdtrit(self.dof(combinations), 0.975) * np.sqrt(total)
 
     def p_zero(self, coefficients: np.ndarray, which: list[int]) -> float:
         """p-value of the Wald test that all coefficients ``which`` vanish: F at the smallest
@@ -122,13 +151,21 @@ class Variance:
         if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(which):
             return 0.0 if np.isfinite(beta).all() and np.abs(beta).max() > 0 else 1.0
         wald = float(beta @ np.linalg.solve(covariance, beta)) / len(which)
-        dof = float(self._dof(*self._parts(np.eye(len(coefficients))[which])).min())
+        dof = float(self.dof(np.eye(len(coefficients))[which]).min())
         return float(fdtrc(len(which), dof, wald))
 
-    def seed_share(self, combination: np.ndarray) -> float:
-        """The seeds' share of the variance of ``combination · coefficients``."""
-        of_cells, of_seeds = (part[0] for part in self._parts(combination[None]))
-        return float(of_seeds / (of_cells + of_seeds)) if of_cells + of_seeds > 0 else 0.0
+    def dof(self, combinations: np.ndarray) -> np.ndarray:
+        """Satterthwaite's degrees of freedom of the rows of ``combinations`` (m, p)."""
+        of_cells, of_seeds = self._parts(combinations)
+        cell_dof = self.residuals.dof(combinations)
+        weight = of_cells**2 / cell_dof + of_seeds**2 / max(self.seed_dof, 1)
+        square = (of_cells + of_seeds) ** 2
+        return np.divide(square, weight, out=cell_dof.copy(), where=weight > 0)
+
+    def parts(self, combination: np.ndarray) -> tuple[float, float]:
+        """The variance of ``combination · coefficients`` between cells, and between seeds."""
+        of_cells, of_seeds = self._parts(combination[None])
+        return float(of_cells[0]), float(of_seeds[0])
 
     def _parts(self, combinations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return tuple(
@@ -136,30 +173,64 @@ class Variance:
             for part in (self.cells, self.seeds)
         )
 
-    def _dof(self, of_cells: np.ndarray, of_seeds: np.ndarray) -> np.ndarray:
-        weight = of_cells**2 / self.cell_dof + of_seeds**2 / max(self.seed_dof, 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(weight > 0, (of_cells + of_seeds) ** 2 / weight, self.cell_dof)
+
+@dataclass(frozen=True)
+class Estimate:
+    """A combination of coefficients: its t interval, that of the bootstrap (None below five
+    seeds), and the two parts of its variance with the degrees of freedom of the cells'."""
+
+    interval: Interval = UNKNOWN
+    resampled: Interval | None = None
+    of_cells: float = float("nan")
+    of_seeds: float = float("nan")
+    cell_dof: float = float("nan")
+
+    @property
+    def seed_share(self) -> float:
+        """The seeds' share of the variance; 0 where there is none."""
+        total = self.of_cells + self.of_seeds
+        return self.of_seeds / total if total > 0 else 0.0
 
 
-def least_squares(design: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, Variance]:
+def estimate(
+    value: float, variance: Variance, combination: np.ndarray, resampled: Interval | None = None
+) -> Estimate:
+    """The estimate ``value`` of ``combination · coefficients``."""
+    parts = variance.parts(combination)
+    dof = float(variance.residuals.dof(combination[None])[0])
+    return Estimate(variance.interval(value, combination), resampled, *parts, dof)
+
+
+def least_squares(
+    design: np.ndarray, table: np.ndarray, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, Variance]:
     """Coefficients of cell means on ``design`` (cells, p), and their variance.
 
-    Cells: HC3, which holds its level when large-S cells scatter more than others. With five seeds
+    Cells: HC2, which holds its level when large-S cells scatter more than others. With five seeds
     or more each seed gets a fit of its own; the variance of their mean is added, and the cells'
     part is freed of the seed × cell noise that it also contains:
-    V = S_seeds / K + P diag(f r² / (1 − h)²) Pᵀ, f = max(0, 1 − s²_interaction / (K s²_means)).
+    V = S_seeds / K + P diag(f r² / (1 − h)) Pᵀ, f = max(0, 1 − s²_interaction / (K s²_means)).
+    ``groups``: cells of the same one share an intercept that is not among the coefficients
+    (absorbed, Frisch-Waugh-Lovell: the cost does not grow with the number of groups).
     """
+    given, absorbed, place = np.zeros(len(design)), 0, None
+    if groups is not None:
+        names, place = np.unique(groups, return_inverse=True)
+        sizes, design = about_means(design, groups)
+        table = about_means(table, groups)[1]
+        given, absorbed = 1 / sizes, len(names)
     inverse = np.linalg.pinv(design)
-    leverage = np.einsum("ci,ic->c", design, inverse)
+    leverage = np.einsum("ci,ic->c", design, inverse) + given
     coefficients = inverse @ table
     beta, means = coefficients.mean(1), table.mean(1)
-    rank = int(np.linalg.matrix_rank(design))
+    basis, singular, _ = np.linalg.svd(design, full_matrices=False)
+    basis = basis[:, singular > singular.max() * len(design) * np.finfo(float).eps]
+    rank = basis.shape[1] + absorbed
     dof, count = len(design) - rank, table.shape[1]
     residual = means - design @ beta
     slack = 1 - leverage
-    scaled = np.divide(residual, slack, out=np.zeros_like(residual), where=slack > 1e-9)
-    of_cells, of_seeds = (inverse * scaled**2) @ inverse.T, np.zeros((len(beta), len(beta)))
+    square = np.divide(residual**2, slack, out=np.zeros_like(residual), where=slack > TINY)
+    of_cells, of_seeds = (inverse * square) @ inverse.T, np.zeros((len(beta), len(beta)))
     if count >= MIN_SEEDS:
         of_seeds = np.cov(coefficients).reshape(len(beta), len(beta)) / count
         noise = table - design @ coefficients
@@ -167,14 +238,23 @@ def least_squares(design: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, Va
         interaction = float((noise**2).sum()) / (dof * (count - 1)) / count
         total = float(residual @ residual) / dof
         of_cells = of_cells * (max(0.0, 1 - interaction / total) if total > 0 else 0.0)
-    return beta, Variance(of_cells, of_seeds, dof, count - 1)
+    residuals = Residuals(inverse, slack, basis, place)
+    return beta, Variance(of_cells, of_seeds, residuals, count - 1)
+
+
+def about_means(columns: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The size of each row's group, and ``columns`` (rows, p) about the means of their groups."""
+    _, place = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(place).astype(float)
+    means = np.stack([np.bincount(place, column) for column in columns.T], 1) / sizes[:, None]
+    return sizes[place], columns - means[place]
 
 
 def method(crossing: Crossing) -> str:
     """How the intervals of ``least_squares`` come about, in words."""
     if crossing.crossed and crossing.seeds >= MIN_SEEDS:
         return (
-            "t interval, seeds crossed with cells (variance between seeds, plus HC3 between cells "
-            "freed of seed noise; Satterthwaite)"
+            "t interval, seeds crossed with cells (variance between seeds, plus HC2 between cells "
+            "freed of seed noise; Satterthwaite, Bell-McCaffrey)"
         )
-    return "t interval over cell means (HC3); the seeds count as given"
+    return "t interval over cell means (HC2, Bell-McCaffrey); the seeds count as given"

@@ -9,7 +9,6 @@ from analysis.labels import count, fixed, interval, label, number
 from analysis.laws import LEVEL, Fit, Verdict
 
 _HOPELESS = 50.0
-_CLEARLY = 10.0
 
 
 def sentence(fit: Fit) -> str:
@@ -20,7 +19,7 @@ def sentence(fit: Fit) -> str:
 
 def bends(fit: Fit) -> bool:
     """Whether a quadratic in log η/S is far better than the power law (ΔAICc below −10)."""
-    return fit.delta_aicc_curved < -_CLEARLY
+    return fit.bent
 
 
 def _over(fit: Fit) -> str:

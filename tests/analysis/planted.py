@@ -218,8 +218,8 @@ def planted_points(
         {
             "run_id": [f"{c:04d}-{s}" for c, s in zip(cell, seed, strict=True)],
             "cell": cell,
-            "setting": 0,
-            "setting_label": "",
+            "setting": np.unique(noise_, return_inverse=True)[1],
+            "setting_label": [f"label noise {x:g}" if len(noise) > 1 else "" for x in noise_],
             "stratum": 0,
             "stratum_label": "",
             "ratio_group": lr_ / batch_,

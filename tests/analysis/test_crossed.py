@@ -15,9 +15,11 @@ from analysis.crossed import (
     Variance,
     complete,
     crossing,
+    estimate,
     least_squares,
     method,
 )
+from tests.analysis.oracles import bell_mccaffrey
 
 
 def holes(table, gone):
@@ -109,24 +111,41 @@ def regression():
     return design, (x @ [0.5, -0.3])[:, None] + rng.normal(0, 0.3, (14, 3))
 
 
-def test_below_five_seeds_it_is_hc3_on_cell_means(regression):
+def test_below_five_seeds_it_is_hc2_on_cell_means(regression):
     design, table = regression
     beta, variance = least_squares(design, table)
-    oracle = sm.OLS(table.mean(1), design).fit(cov_type="HC3", use_t=True)
+    oracle = sm.OLS(table.mean(1), design).fit(cov_type="HC2", use_t=True)
     np.testing.assert_allclose(beta, oracle.params, rtol=1e-10)
     np.testing.assert_allclose(variance.total, oracle.cov_params(), rtol=1e-8)
-    assert variance.cell_dof == oracle.df_resid
-    ours = [variance.interval(beta[i], np.eye(3)[i]) for i in range(3)]
-    np.testing.assert_allclose([(i.low, i.high) for i in ours], oracle.conf_int(), rtol=1e-8)
+    for i, unit in enumerate(np.eye(3)):
+        half = stats.t.ppf(0.975, bell_mccaffrey(design, unit)) * oracle.bse[i]
+        assert variance.interval(beta[i], unit).half == pytest.approx(half, rel=1e-8)
 
 
 def test_the_wald_test_is_statsmodels(regression):
     design, table = regression
     beta, variance = least_squares(design, table)
-    oracle = sm.OLS(table.mean(1), design).fit(cov_type="HC3", use_t=True)
+    oracle = sm.OLS(table.mean(1), design).fit(cov_type="HC2", use_t=True)
     for which in ([1], [1, 2]):
-        p = oracle.wald_test(np.eye(3)[which], use_f=True, scalar=True).pvalue
+        value = float(oracle.wald_test(np.eye(3)[which], use_f=True, scalar=True).statistic)
+        dof = min(bell_mccaffrey(design, np.eye(3)[i]) for i in which)
+        p = stats.f.sf(value, len(which), dof)
         assert variance.p_zero(beta, which) == pytest.approx(float(p), rel=1e-6)
+
+
+@pytest.mark.parametrize("seeds", [3, 6])
+def test_absorbed_intercepts_are_as_good_as_columns(regression, seeds):
+    rng = np.random.default_rng(0)
+    groups = np.array([7, 7, 7, 2, 2, 2, 2, 5, 5, 5, 9, 9, 9, 9])
+    x, table = regression[0][:, 1:], rng.normal(0, 1, (14, seeds))
+    dummies = (groups[:, None] == np.unique(groups)).astype(float)
+    whole, truth = least_squares(np.hstack([dummies, x]), table)
+    beta, variance = least_squares(x, table, groups)
+    np.testing.assert_allclose(beta, whole[-2:], rtol=1e-10)
+    np.testing.assert_allclose(variance.total, truth.total[-2:, -2:], rtol=1e-8)
+    rows, padded = np.array([[1.0, 0.0], [0.3, -2.0]]), np.zeros((2, 6))
+    padded[:, -2:] = rows
+    np.testing.assert_allclose(variance.dof(rows), truth.dof(padded), rtol=1e-8)
 
 
 def test_where_only_seeds_vary_it_is_the_t_interval_of_their_slopes():
@@ -137,7 +156,8 @@ def test_where_only_seeds_vary_it_is_the_t_interval_of_their_slopes():
     ours = variance.interval(beta[1], np.array([0.0, 1.0]))
     oracle = stats.ttest_1samp(slopes, 0).confidence_interval(0.95)
     assert (ours.low, ours.high) == pytest.approx((oracle.low, oracle.high))
-    assert variance.seed_share(np.array([0.0, 1.0])) == pytest.approx(1.0)
+    found = estimate(float(beta[1]), variance, np.array([0.0, 1.0]))
+    assert (found.interval, found.seed_share) == (ours, pytest.approx(1.0))
 
 
 def test_noise_of_runs_is_not_counted_twice():
@@ -151,6 +171,11 @@ def test_noise_of_runs_is_not_counted_twice():
     assert 0.9 < np.mean(totals) / truth < 1.45  # twice would be 2.1
 
 
+def ten_dof():
+    """Eleven cells and their mean."""
+    return least_squares(np.ones((11, 1)), np.arange(11.0)[:, None])[1].residuals
+
+
 @pytest.mark.parametrize(
     ("cells", "seeds", "dof"),
     [
@@ -160,7 +185,7 @@ def test_noise_of_runs_is_not_counted_twice():
     ],
 )
 def test_degrees_of_freedom(cells, seeds, dof):
-    variance = Variance(np.array([[cells]]), np.array([[seeds]]), 10, 4)
+    variance = Variance(np.array([[cells]]), np.array([[seeds]]), ten_dof(), 4)
     half = stats.t.ppf(0.975, dof) * math.sqrt(cells + seeds)
     assert variance.interval(2.0, np.ones(1)).half == pytest.approx(half)
 
@@ -168,7 +193,7 @@ def test_degrees_of_freedom(cells, seeds, dof):
 @pytest.mark.parametrize(("beta", "p"), [(1.0, 0.0), (0.0, 1.0)])
 def test_without_any_scatter_the_estimate_alone_decides(beta, p):
     zero = np.zeros((1, 1))
-    assert Variance(zero, zero, 5, 4).p_zero(np.array([beta]), [0]) == p
+    assert Variance(zero, zero, ten_dof(), 4).p_zero(np.array([beta]), [0]) == p
 
 
 @pytest.mark.parametrize(

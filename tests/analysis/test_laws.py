@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
-from analysis.laws import FORMS, Verdict, fit, rows
+from analysis.forms import FORMS
+from analysis.laws import Verdict, fit, rows
+from tests.analysis.oracles import bell_mccaffrey
 from tests.analysis.planted import planted_points
 
 LR = np.array([0.02, 0.04, 0.08, 0.16])
@@ -23,15 +26,20 @@ def only(chosen, keep):
     return type(chosen)(chosen.metric, chosen.at, frame, ())
 
 
+def truth_rows(chosen, name):
+    """The design matrix of a form."""
+    return oracle(chosen, name).model.exog
+
+
 def oracle(chosen, name):
     """statsmodels on the cell means of a complete grid."""
     means = chosen.frame.groupby("cell")[["lr", "batch_size", "label_noise", "y"]].mean()
-    x = np.log(means[["lr", "batch_size"]].to_numpy()) @ np.array(FORMS[name][1]).T
+    x = np.log(means[["lr", "batch_size"]].to_numpy()) @ np.array(FORMS[name].slopes).T
     x = x - x.mean(0)
     noise = means[["label_noise"]].to_numpy() if means["label_noise"].nunique() > 1 else x[:, :0]
     products = noise * x if noise.size else noise
     design = sm.add_constant(np.hstack([noise, x, products]))
-    return sm.OLS(means["y"].to_numpy(), design).fit(cov_type="HC3", use_t=True)
+    return sm.OLS(means["y"].to_numpy(), design).fit(cov_type="HC2", use_t=True)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -42,7 +50,9 @@ def test_every_form_is_statsmodels_ols(name, noise):
     ours = [*found.covariates.values(), *found.exponents.values()]
     told = slice(1, 1 + len(ours))
     np.testing.assert_allclose([i.value for i in ours], truth.params[told], rtol=1e-8)
-    np.testing.assert_allclose([(i.low, i.high) for i in ours], truth.conf_int()[told], rtol=1e-6)
+    dofs = [bell_mccaffrey(truth.model.exog, unit) for unit in np.eye(len(truth.params))[told]]
+    halves = stats.t.ppf(0.975, dofs) * truth.bse[told]
+    np.testing.assert_allclose([i.half for i in ours], halves, rtol=1e-6)
     assert found.spread == pytest.approx(math.sqrt(truth.mse_resid))
     press = truth.get_influence().resid_press
     assert found.loo == pytest.approx(math.sqrt(np.mean(press**2)))
@@ -234,7 +244,9 @@ def test_predictions_are_the_line_and_its_band():
     y, half = fit(chosen).predict("ratio", fit(chosen).crossing.cells)
     truth = oracle(chosen, "ratio").get_prediction()
     np.testing.assert_allclose(y, truth.predicted_mean, rtol=1e-8)
-    np.testing.assert_allclose(half, np.ptp(truth.conf_int(), axis=1) / 2, rtol=1e-6)
+    rows = truth_rows(chosen, "ratio")
+    halves = stats.t.ppf(0.975, [bell_mccaffrey(rows, row) for row in rows]) * truth.se_mean
+    np.testing.assert_allclose(half, halves, rtol=1e-6)
 
 
 def test_rows_are_plain_and_one_a_law():
