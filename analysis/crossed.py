@@ -36,17 +36,30 @@ class Interval:
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
+def over_seeds(values: np.ndarray) -> Interval:
+    """Mean of one value a seed and its t interval; its ends are NaN with a single seed."""
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
+
+
 @dataclass(frozen=True)
 class Crossing:
     """``table``: (cells, seeds), completed where runs are missing. ``crossed``: whether at least
     80 % of it was observed; if not (each cell has seeds of its own), ``table`` has one column,
-    the cells' means. ``seeds`` and ``observed`` count before that."""
+    the cells' means. ``seeds`` and ``observed`` count before that. ``raw``: (cells, seeds), NaN
+    where a run is missing."""
 
     cells: pd.DataFrame
     table: np.ndarray
     crossed: bool
     seeds: int
     observed: int
+    raw: np.ndarray
 
     @property
     def means(self) -> np.ndarray:
@@ -57,14 +70,19 @@ class Crossing:
 def crossing(frame: pd.DataFrame) -> Crossing:
     """The frame of ``Points`` as cells × seeds of ``y``; cells in order of η, then S."""
     if frame.empty:
-        return Crossing(frame, np.zeros((0, 1)), True, 0, 0)
+        return Crossing(frame, np.zeros((0, 1)), True, 0, 0, np.zeros((0, 0)))
     wide = frame.pivot_table(index="cell", columns="seed", values="y", aggfunc="mean", sort=True)
     cells = frame.drop_duplicates("cell").set_index("cell").loc[wide.index].reset_index()
     table = wide.to_numpy(float)
     seen = int(np.isfinite(table).sum())
-    crossed = table.shape[1] == 1 or seen >= _OBSERVED * table.size
+    crossed = is_crossed(table)
     full = complete(table) if crossed else np.nanmean(table, axis=1, keepdims=True)
-    return Crossing(cells, full, crossed, table.shape[1], seen)
+    return Crossing(cells, full, crossed, table.shape[1], seen, table)
+
+
+def is_crossed(table: np.ndarray) -> bool:
+    """Whether at least 80 % of (cells, seeds) was observed; a single seed always counts."""
+    return table.shape[1] == 1 or np.isfinite(table).sum() >= _OBSERVED * table.size
 
 
 def complete(table: np.ndarray) -> np.ndarray:

@@ -15,26 +15,42 @@ from analysis.crossed import (
     MIN_SEEDS,
     Crossing,
     Estimate,
+    Interval,
     about_means,
+    complete,
     estimate,
+    is_crossed,
     least_squares,
+    over_seeds,
 )
 from analysis.forms import FORMS, MIN_DOF, design, logs, varying
 
 LEAST = 0.5
 
 
+@dataclass(frozen=True)
+class Family:
+    """The cells of one setting and ratio. ``slope``: of the metric on log S among just these, the
+    least-squares line through their batch sizes; its t interval is over seeds, each with a line of
+    its own (NaN with a single seed, or where the cells do not share theirs)."""
+
+    setting_label: str
+    ratio: float
+    cells: int
+    slope: Interval
+
+
 @dataclass(frozen=True, eq=False)
 class EqualRatio:
     """``slope``: d, pooled over the families (without noise, where noise varies). ``information``:
     how much of what the whole grid tells of a + b the families keep, 1 if nothing is lost.
-    ``families``: one row each (setting, ratio, cells, slope). ``alike``: p-value of all families
-    having one slope, NaN where that cannot be tested."""
+    ``families``: in order of setting and ratio, the slope of each. ``alike``: p-value of all having
+    one slope, NaN where that cannot be tested."""
 
     slope: Estimate
     information: float
     cells: int
-    families: pd.DataFrame
+    families: tuple[Family, ...]
     alike: float
 
     @property
@@ -72,7 +88,7 @@ def equal_ratio(table: Crossing, effective: bool, resample: bool) -> EqualRatio 
         slope=estimate(float(beta[-1]), variance, last, resampled),
         information=_left(inside) / max(_left(_of_grid(cells, effective)), 1e-300),
         cells=len(used),
-        families=_families(used, groups, values.mean(1)),
+        families=_families(used, groups, table.raw[shared]),
         alike=_alike(inside, about_means(values, groups)[1], groups),
     )
 
@@ -100,14 +116,21 @@ def _left(columns: np.ndarray) -> float:
     return float(last @ last)
 
 
-def _families(used: pd.DataFrame, groups: np.ndarray, means: np.ndarray) -> pd.DataFrame:
-    """The slope inside each family."""
-    size, y = about_means(np.column_stack([np.log(used["batch_size"]), means]), groups)[1].T
-    parts = used.assign(_xy=size * y, _xx=size * size, _group=groups).groupby("_group")
-    first = parts[["setting", "setting_label", "ratio_group"]].first()
-    return first.rename(columns={"ratio_group": "ratio"}).assign(
-        cells=parts.size(), slope=parts["_xy"].sum() / parts["_xx"].sum()
-    ).reset_index(drop=True)
+def _families(used: pd.DataFrame, groups: np.ndarray, raw: np.ndarray) -> tuple[Family, ...]:
+    """The slope inside each family, seed by seed."""
+    found = []
+    for group in np.unique(groups):
+        cells, table = used[groups == group], raw[groups == group]
+        table = table[:, np.isfinite(table).any(0)]
+        size = np.log(cells["batch_size"].to_numpy(float))
+        size = size - size.mean()
+        crossed = is_crossed(table)
+        known = complete(table) if crossed else np.nanmean(table, axis=1, keepdims=True)
+        slopes = size @ known / (size @ size)
+        first = cells.iloc[0]
+        label, ratio = str(first["setting_label"]), float(first["ratio_group"])
+        found.append(Family(label, ratio, len(cells), over_seeds(slopes)))
+    return tuple(found)
 
 
 def _alike(inside: np.ndarray, values: np.ndarray, groups: np.ndarray) -> float:

@@ -1,9 +1,10 @@
 """Power laws of η and S, side by side, with the equivalence test of the ratio law.
 
-y = c + a·log η + b·log S (+ noise), y = log metric or the logit of an accuracy; the ratio law is
-a = −b, tested as a + b = 0: by the slope on log S inside families of equal ratio where the grid has
-them (analysis/equalratio.py), else in the free law. η means η/(1 − μ) where momentum varies. Noise may change the exponents too: a and b are
-those without noise. Other varying settings get an intercept each.
+y = c + a·log η + b·log S (+ noise), y = log metric or the logit of a rate; the ratio law is a = −b,
+tested as a + b = 0: by the slope on log S inside families of equal ratio where the grid has them
+(analysis/equalratio.py), else in the free law. η means η/(1 − μ) where momentum varies. Noise may
+change the exponents too: a and b are those without noise. Other varying settings get an intercept
+each.
 """
 
 import math

@@ -1,16 +1,20 @@
 """One number a run: a metric at a chosen point of its trajectory, on the scale that laws use.
 
-Losses and curvatures enter as logarithms, accuracies as logit((count + ½) / (n + 1)).
+A metric is any column of numbers of ``snapshots``; of ``runs`` too, as it is when a run ends.
+Losses and curvatures enter as logarithms, rates as logit((count + ½) / (n + 1)).
 """
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from analysis.errors import TableError
 from analysis.frames import NOISES, Exclusion, Sweep
 from analysis.labels import label, number
 
@@ -32,6 +36,7 @@ _KEPT = (
     "train_size",
     "test_size",
 )
+_RATES = ("critical_sample_ratio",)
 _TINY = 1e-12
 
 
@@ -51,6 +56,20 @@ class At:
             return "at its peak"
         name = "epoch" if self.kind == "epoch" else "train loss"
         return f"at {name} {number(self.level)}"
+
+
+    @classmethod
+    def read(cls, text: str) -> "At":
+        """From ``end``, ``peak``, ``epoch:5`` or ``loss:0.1``; else a TableError."""
+        kind, _, level = text.partition(":")
+        if kind in ("end", "peak") and not level:
+            return cls(kind)
+        with suppress(ValueError):
+            if kind in ("epoch", "loss") and 0 <= float(level) < math.inf:
+                return cls(kind, float(level))
+        raise TableError(
+            f"no point of a run is called {text!r}", fix="write end, peak, epoch:5 or loss:0.1"
+        )
 
 
 END, PEAK = At("end"), At("peak")
@@ -78,8 +97,7 @@ def points(sweep: Sweep, metric: str, at: At) -> Points:
     left out, as is a run whose peak is its first snapshot.
     """
     runs = sweep.finished
-    rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
-    rows = rows[rows[metric].notna()] if metric in rows else rows.iloc[:0].assign(**{metric: 0.0})
+    rows = _rows(sweep, metric)
     chosen = _choose(rows, metric, at)
     measured = set(rows["run_id"].unique())
     unseen = _passed_unseen(rows, chosen) if at.kind in ("peak", "loss") else set()
@@ -97,6 +115,48 @@ def points(sweep: Sweep, metric: str, at: At) -> Points:
     )
     frame = frame[usable].reset_index(drop=True)
     return Points(metric, at, frame, tuple(e for e in exclusions if e.count))
+
+
+def metrics(sweep: Sweep) -> tuple[str, ...]:
+    """Every column that a law can be fitted to: numbers measured along the path or at its end,
+    other than what the runs were given."""
+    snapshots, runs = (
+        [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
+        for frame in (sweep.snapshots, sweep.runs)
+    )
+    given = {*_KEPT, *sweep.snapshots.columns, "parameters", "width", "threads", "numerics"}
+    own = [c for c in runs if c not in given and not c.startswith(("config_", "final_"))]
+    along = [c for c in snapshots if c not in {*_KEPT, "step", "epoch", "run_lr", "weight_decay"}]
+    return tuple(c for c in (*along, *own) if c not in ("measure_size", "weight_decay"))
+
+
+def known_metric(sweep: Sweep, metric: str) -> str:
+    """The metric; a TableError with what it may have meant if the sweep has no such column."""
+    known = metrics(sweep)
+    if metric in known:
+        return metric
+    near = get_close_matches(metric, known, 1)
+    hint = f"did you mean `{near[0]}`? " if near else ""
+    raise TableError(
+        f"the sweep has no metric `{metric}`", fix=f"{hint}metrics: {', '.join(known)}"
+    )
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a share of counted examples, which laws see as a logit."""
+    return metric.endswith("accuracy") or metric in _RATES
+
+
+def _rows(sweep: Sweep, metric: str) -> pd.DataFrame:
+    """The snapshots of finished runs that hold the metric; one a run for a column of ``runs``."""
+    rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
+    if metric in rows:
+        return rows[rows[metric].notna()]
+    if metric in sweep.finished:
+        last = rows.drop(columns="epoch").groupby("run_id").tail(1)
+        ends = sweep.finished[["run_id", metric, "epochs"]].rename(columns={"epochs": "epoch"})
+        return last.merge(ends[ends[metric].notna()], on="run_id")
+    return rows.iloc[:0].assign(**{metric: 0.0})
 
 
 def _passed_unseen(rows: pd.DataFrame, chosen: pd.DataFrame) -> set[str]:
@@ -160,15 +220,15 @@ def _crossing(
         straight = a * (1 - share) + b * share
         positive = (a > 0) & (b > 0)
         bent = np.exp(np.log(a.where(positive)) * (1 - share) + np.log(b.where(positive)) * share)
-    value = straight if metric.endswith("accuracy") else bent.fillna(straight)
+    value = straight if is_rate(metric) else bent.fillna(straight)
     return pd.DataFrame({"run_id": here["run_id"], "value": value, "epoch": epoch})
 
 
 def _scaled(metric: str, frame: pd.DataFrame) -> np.ndarray:
     value = frame["value"].to_numpy(float)
-    if metric.endswith("accuracy"):
-        n = frame["train_size" if metric.startswith("train") else "test_size"].to_numpy(float)
-        return logit(value, n)
+    if is_rate(metric):
+        of_test = metric.startswith("test") or metric in _RATES
+        return logit(value, frame["test_size" if of_test else "train_size"].to_numpy(float))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(value > 0, np.log(np.where(value > 0, value, 1.0)), np.nan)
 

@@ -29,7 +29,8 @@ from analysis.trajectories import edge_figure, equal_ratio_figure
 Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
 Rows: TypeAlias = Sequence[Mapping[str, object]] | pd.DataFrame
 _META = frozenset({
-    "name", "run_ids", "planned", "margin", "matched_loss", "spec", "claims", "own_claims"
+    "name", "run_ids", "planned", "margin", "matched_loss", "spec", "claims", "own_claims",
+    "metrics"
 })
 _PROVENANCE = {
     "sgdscope_version": "sgdscope",
@@ -70,7 +71,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
 
     ``meta``, all optional: ``name``; ``run_ids`` of the current grid; ``planned``, the number of
     runs in the plan; ``margin`` of the ratio law's test; ``matched_loss``; ``spec``, its text;
-    ``claims``, id -> options of those that the spec lists; ``own_claims``, the user's own.
+    ``claims``, id -> options of those that the spec lists; ``own_claims``, the user's own;
+    ``metrics``, further (metric, At) to fit.
     """
     given = dict(meta or {})
     if unknown := set(given) - _META:
@@ -84,6 +86,7 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
         level=given.get("matched_loss"),
         claims=given.get("claims"),
         own_claims=given.get("own_claims", ()),
+        metrics=given.get("metrics", ()),
     )
     drawn = figures(found)
     for figure in drawn:

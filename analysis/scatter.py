@@ -21,7 +21,7 @@ from analysis.labels import (
     significant,
 )
 from analysis.laws import Fit
-from analysis.points import Points, logit
+from analysis.points import Points, is_rate, logit
 from analysis.theme import DASHES, INK, KINDS, MARKERS, Figure, Key, Panel, Tone
 from analysis.verdicts import written
 
@@ -162,7 +162,7 @@ def _panel(
 ) -> Panel:
     """Points and law of ``frame``; both axes wide enough for ``everything``."""
     title = f"{label(fit.metric).plain} {fit.at} against {axis.label.plain}"
-    rate = fit.metric.endswith("accuracy")
+    rate = is_rate(fit.metric)
     low, high = everything["y_low"].min(), everything["y_high"].max()
     with theme.style():
         figure, axes = theme.canvas(axis.label.tex, label(fit.metric).tex, panels)
@@ -188,7 +188,7 @@ def _draw_law(axes: "Axes", fit: Fit, frame: pd.DataFrame, axis: Axis, look: Loo
             return
         y, half = band
         low, middle, high = y - half, y, y + half
-        if not fit.metric.endswith("accuracy"):
+        if not is_rate(fit.metric):
             low, middle, high = np.exp([low, middle, high])
         tone, dash = look.line(noise), theme.dashed(DASHES[look.place(noise)])
         axes.fill_between(x, low, high, color=tone, alpha=0.12, linewidth=0)

@@ -12,13 +12,14 @@ from analysis.folder import Where
 from analysis.frames import Exclusion, Sweep, load
 from analysis.labels import count, fixed, label, listed
 from analysis.laws import MARGIN, Fit, Verdict, fit
-from analysis.points import END, PEAK, At, Points, matched_loss, points
-from analysis.verdicts import headline
+from analysis.points import END, PEAK, At, Points, known_metric, matched_loss, points
+from analysis.verdicts import headline, sentence
 
 
 @dataclass(frozen=True)
 class Study:
-    """``chosen`` are the points of ``fits``, in the same order. ``planned``: runs in the plan."""
+    """``chosen`` are the points of ``fits``, in the same order. ``planned``: runs in the plan.
+    ``asked``: the fits of metrics that were asked for beside the usual."""
 
     sweep: Sweep
     planned: int
@@ -31,6 +32,7 @@ class Study:
     cautions: tuple[str, ...]
     verdict: str
     claims: tuple[Judged, ...] = ()
+    asked: tuple[Fit, ...] = ()
 
     def find(self, metric: str, kind: str) -> int | None:
         """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
@@ -67,18 +69,22 @@ def study(
     level: float | None = None,
     claims: Mapping[str, Mapping[str, float]] | None = None,
     own_claims: Sequence[Claim] = (),
+    metrics: Sequence[tuple[str, At]] = (),
 ) -> Study:
     """Reads and analyses a sweep at any moment.
 
     ``run_ids``: those of the current grid, others are left out and counted. ``planned``: how many
     runs the plan has (by default as many as ``run_ids``). ``level``: the matched training loss.
     ``claims``: id -> options of those that the spec lists; ``own_claims``: the user's own.
+    ``metrics``: further metrics to fit, each at a point; a TableError if there is no such column.
     """
     sweep = load(where, run_ids)
     if planned is None:
         planned = len(run_ids) if run_ids is not None else len(sweep.runs)
     level = matched_loss(sweep) if level is None else level
-    wanted = [(m, at) for m, at in _wanted(level) if sweep.measures(m)]
+    asked = [(known_metric(sweep, metric), at) for metric, at in metrics]
+    usual = [(m, at) for m, at in _wanted(level) if sweep.measures(m)]
+    wanted = list(dict.fromkeys((*usual, *asked)))
     chosen = tuple(points(sweep, metric, at) for metric, at in wanted)
     fits = tuple(fit(c, margin) for c in chosen)
     found = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS))
@@ -95,6 +101,7 @@ def study(
         cautions(sweep, fits),
         _verdict(sweep, planned, fits, found, late),
         judge_all(sweep, claims, own_claims),
+        tuple(f for f in fits if (f.metric, f.at) in asked),
     )
 
 
@@ -152,6 +159,7 @@ def lines(study: Study) -> tuple[str, ...]:
             )
     if study.edges and _at_the_edge(study.edges) not in study.verdict:
         text.append(_at_the_edge(study.edges))
+    text += [sentence(fitted) for fitted in study.asked]
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")

@@ -216,14 +216,21 @@ def planned_runs(folder: Path) -> set[str]:
     return set() if content is None else set(content.decode().split())
 
 
-def analyze(folder: Path, base_dir: Path | None = None) -> Any:
+def analyze(
+    folder: Path, base_dir: Path | None = None, metrics: Sequence[str] = (),
+    places: Sequence[str] = ()
+) -> Any:
     """The analysis of what the tables hold now; writes analysis/ and report.html.
 
     ``base_dir``: where the user's own claims are looked for; the current directory if not given.
+    ``metrics``: further columns to fit laws to, each at all ``places`` (end, peak, epoch:5,
+    loss:0.1; the end if there is none).
     """
     from analysis import report
+    from analysis.points import At
 
-    return report.write(folder, meta(folder, base_dir))
+    wanted = [(metric, At.read(place)) for metric in metrics for place in places or ("end",)]
+    return report.write(folder, {**meta(folder, base_dir), "metrics": wanted})
 
 
 def meta(folder: Path, base_dir: Path | None = None) -> dict[str, Any]:

@@ -9,15 +9,20 @@ from orchestrator.commands.command import DONE, as_json, folder, kind
 
 @click.command()
 @folder
+@click.option("--metric", "metrics", multiple=True, metavar="NAME",
+              help="Fit the laws to this column too; may be repeated.")
+@click.option("--at", "places", multiple=True, metavar="POINT",
+              help="Where: end (the default), peak, epoch:5 or loss:0.1; may be repeated.")
 @as_json
 @kind
-def analyze(folder: Path, as_json: bool) -> int:
+def analyze(folder: Path, metrics: tuple[str, ...], places: tuple[str, ...],
+            as_json: bool) -> int:
     """Fit the laws to what a sweep's tables hold now, and write its report."""
     from orchestrator import session, tell
     from orchestrator.status import status_of
 
     status_of(folder)
-    summary = session.analyze(folder)
+    summary = session.analyze(folder, metrics=metrics, places=places)
     click.echo(tell.summary_json(summary) if as_json else tell.summary_text(summary))
     return DONE
 
