@@ -5,76 +5,21 @@ cell nearest to the small-step limit. The scale factor of another cell is k = S 
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from analysis.crossed import MIN_SEEDS, Interval, crossing
+from analysis.crossed import MIN_SEEDS, Interval
 from analysis.frames import Sweep
-from analysis.points import At, Points
 
 TOLERANCE = 2.0
 _GRID = 64
 _RESAMPLES = 1000
 _SEED = 20181
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How far cells lie apart on the fitting scale, seeds averaged.
-
-    ``within``: sd between cells of equal ratio; ``across``: sd between the ratios' means; both
-    pooled over settings. ``spearman``: rank correlation of ratio and metric over the cells of a
-    setting, averaged over settings by size. ``families``: ratios with at least two cells.
-    """
-
-    metric: str
-    at: At
-    within: float
-    across: float
-    spearman: float
-    families: int
-    cells: int
-
-
-def spread(chosen: Points) -> Spread:
-    """The spread of a metric within and across ratios; NaN where there is nothing to compare."""
-    table = crossing(chosen.frame)
-    cells = table.cells.assign(mean=table.means)
-    family = cells.groupby(["setting", "ratio_group"])["mean"]
-    inside = _pooled(family)
-    ratios = family.mean().reset_index()
-    several = int((family.size() > 1).sum())
-    return Spread(
-        chosen.metric,
-        chosen.at,
-        inside,
-        _pooled(ratios.groupby("setting")["mean"]),
-        _spearman(cells),
-        several,
-        len(cells),
-    )
-
-
-def _pooled(groups: Iterable[tuple[object, pd.Series]]) -> float:
-    """Root of the pooled variance about the groups' means."""
-    square, dof = 0.0, 0
-    for _, values in groups:
-        square += float(((values - values.mean()) ** 2).sum())
-        dof += len(values) - 1
-    return math.sqrt(square / dof) if dof else math.nan
-
-
-def _spearman(cells: pd.DataFrame) -> float:
-    total, weight = 0.0, 0
-    for _, part in cells.groupby("setting"):
-        if part["ratio_group"].nunique() > 2:
-            rho = part["ratio_group"].rank().corr(part["mean"].rank())
-            total, weight = total + float(rho) * len(part), weight + len(part)
-    return total / weight if weight else math.nan
 
 
 @dataclass(frozen=True)
@@ -98,7 +43,8 @@ class Break:
     """A family's break point. ``last``: the largest factor up to which every cell coincides with
     the reference; its interval resamples seeds jointly over the cells (percentiles on the factors
     that were run, so no finer than the grid; below five seeds an indication). NaN with a single
-    seed: then there is no yardstick."""
+    seed: then there is no yardstick. ``draws``: the factor in each draw of seeds. ``train_size`` is
+    N, ``sizeless_label`` the setting without it."""
 
     quantity: str
     ratio: float
@@ -107,6 +53,9 @@ class Break:
     seeds: int
     steps: tuple[Step, ...]
     last: Interval
+    train_size: int = 0
+    sizeless_label: str = ""
+    draws: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
 
     @property
     def first_broken(self) -> Step | None:
@@ -128,14 +77,17 @@ class Break:
 
 
 @dataclass(frozen=True, eq=False)
-class _Family:
-    """``curves``: (cells, seeds, epochs) log values, NaN where a run is missing."""
+class Family:
+    """Runs of one setting and ratio, smallest batch first. ``squares``: from seed weights (draws,
+    seeds) to squared distances of each further cell and their squared yardsticks, each (draws,
+    cells − 1)."""
 
     batches: np.ndarray
     rates: np.ndarray
-    curves: np.ndarray
     diverged: np.ndarray
     share_diverged: np.ndarray
+    seeds: int
+    squares: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def breaks(sweep: Sweep, quantity: str, tolerance: float = TOLERANCE) -> tuple[Break, ...]:
@@ -147,15 +99,29 @@ def breaks(sweep: Sweep, quantity: str, tolerance: float = TOLERANCE) -> tuple[B
     if not sweep.measures(quantity):
         return ()
     paths = _paths(sweep, quantity)
+
+    def family(runs: pd.DataFrame) -> Family:
+        return _of_curves(runs, paths)
+
+    return broken(sweep, quantity, set(paths), family, tolerance)
+
+
+def broken(
+    sweep: Sweep,
+    quantity: str,
+    measured: Collection[str],
+    family: Callable[[pd.DataFrame], Family],
+    tolerance: float,
+) -> tuple[Break, ...]:
+    """The break point of every family of runs; ``measured``: runs that can be compared."""
     ended = sweep.runs[sweep.runs["status"].isin(["finished", "diverged"])]
-    ended = ended.assign(_measured=ended["run_id"].isin(list(paths)))
+    ended = ended.assign(_measured=ended["run_id"].isin(list(measured)))
     found = []
     for (_, ratio), runs in ended.groupby(["setting", "ratio_group"]):
         begun = runs.loc[runs["_measured"], "batch_size"]
         runs = runs[runs["batch_size"] >= begun.min()] if len(begun) else runs.iloc[:0]
         if runs["batch_size"].nunique() > 1:
-            label = str(runs["setting_label"].iloc[0])
-            found.append(_break(quantity, ratio, label, _family(runs, paths), tolerance))
+            found.append(_break(quantity, float(ratio), runs, family(runs), tolerance))
     return tuple(sorted(found, key=lambda b: (b.setting_label, b.ratio)))
 
 
@@ -176,35 +142,51 @@ def _paths(sweep: Sweep, quantity: str) -> dict[str, Path]:
     }
 
 
-def _family(runs: pd.DataFrame, paths: dict[str, Path]) -> _Family:
-    batches, seeds = np.unique(runs["batch_size"]), np.unique(runs["seed"])
+def _of_curves(runs: pd.DataFrame, paths: dict[str, Path]) -> Family:
     known = [paths[run_id] for run_id in runs["run_id"] if run_id in paths]
     start, end = max(epochs[0] for epochs, _ in known), min(epochs[-1] for epochs, _ in known)
     grid = np.linspace(start, max(start, end), _GRID)
-    curves = np.full((len(batches), len(seeds), _GRID), np.nan)
-    cells = np.searchsorted(batches, runs["batch_size"])
-    for run_id, cell, seed in zip(
-        runs["run_id"], cells, np.searchsorted(seeds, runs["seed"]), strict=True
-    ):
-        if run_id in paths:
-            curves[cell, seed] = np.interp(grid, *paths[run_id])
+    curves = {run_id: np.interp(grid, *paths[run_id]) for run_id in runs["run_id"] if
+              run_id in paths}
+    table = by_cell_and_seed(runs, curves, _GRID)
+    return family_of(runs, partial(mean_squares, table))
+
+
+def by_cell_and_seed(
+    runs: pd.DataFrame, values: Mapping[str, np.ndarray], length: int
+) -> np.ndarray:
+    """(cells, seeds, length): what each run has, NaN where it is missing."""
+    batches, seeds = np.unique(runs["batch_size"]), np.unique(runs["seed"])
+    table = np.full((len(batches), len(seeds), length), np.nan)
+    cells, columns = np.searchsorted(batches, runs["batch_size"]), np.searchsorted(
+        seeds, runs["seed"])
+    for run_id, cell, seed in zip(runs["run_id"], cells, columns, strict=True):
+        if run_id in values:
+            table[cell, seed] = values[run_id]
+    return table
+
+
+def family_of(
+    runs: pd.DataFrame, squares: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Family:
+    """The runs of a family, and how their cells are compared."""
     by_batch = runs.groupby("batch_size", sort=True)
     gone = by_batch["status"].agg(lambda status: int((status == "diverged").sum()))
-    return _Family(
-        batches,
+    return Family(
+        np.unique(runs["batch_size"]),
         by_batch["lr"].first().to_numpy(float),
-        curves,
         gone.to_numpy(),
         (gone / by_batch.size()).to_numpy(float),
+        runs["seed"].nunique(),
+        squares,
     )
 
 
-def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: float) -> Break:
-    curves = family.curves
-    factors = family.batches / family.batches[0]
-    seeds = curves.shape[1]
-    everyone = np.ones((1, seeds))
-    distance, yard = (np.sqrt(part[0]) for part in mean_squares(curves, everyone))
+def _break(
+    quantity: str, ratio: float, runs: pd.DataFrame, family: Family, tolerance: float
+) -> Break:
+    factors, seeds = family.batches / family.batches[0], family.seeds
+    distance, yard = (np.sqrt(part[0]) for part in family.squares(np.ones((1, seeds))))
     lost = family.share_diverged[1:] >= 0.5
     steps = tuple(
         Step(
@@ -218,10 +200,10 @@ def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: 
         )
         for i in range(len(factors) - 1)
     )
-    last = Interval(math.nan, math.nan, math.nan)
+    last, lasts = Interval(math.nan, math.nan, math.nan), np.zeros(0)
     if all(step.coincides is not None for step in steps):
         draws = np.random.default_rng(_SEED).multinomial(seeds, np.ones(seeds) / seeds, _RESAMPLES)
-        drawn, yards = mean_squares(curves, draws.astype(float))
+        drawn, yards = family.squares(draws.astype(float))
         yards = np.where(np.isfinite(yards), yards, yard**2)  # one seed drawn K times
         drawn = np.where(np.isfinite(drawn), drawn, distance**2)  # only seeds without this cell
         kept = (drawn <= tolerance**2 * yards) & ~lost
@@ -229,7 +211,10 @@ def _break(quantity: str, ratio: float, words: str, family: _Family, tolerance: 
         low, high = np.quantile(lasts, [0.025, 0.975], method="nearest")
         point = [bool(step.coincides) for step in steps]
         last = Interval(float(factors[np.cumprod(point).sum()]), float(low), float(high))
-    return Break(quantity, float(ratio), words, int(family.batches[0]), seeds, steps, last)
+    one = runs.iloc[0]
+    words, size, sizeless = one["setting_label"], one["train_size"], one["sizeless_label"]
+    return Break(quantity, ratio, str(words), int(family.batches[0]), seeds, steps, last,
+                 int(size), str(sizeless), lasts)
 
 
 def _judge(distance: float, yard: float, tolerance: float) -> bool | None:

@@ -60,7 +60,8 @@ class Sweep:
     ``runs``: one row a run that has ended, with ``cell`` (all but the seed equal), ``setting``
     (all but η, S and the seed equal), ``stratum`` (as setting, noise and momentum left out too)
     and ``ratio_group`` (ratios equal to 1e-6, as one number). ``setting_label`` and
-    ``stratum_label`` say what differs between them.
+    ``stratum_label`` say what differs between them. ``sizeless_setting``, ``sizeless_stratum`` and
+    ``sizeless_label``: the same with the size N of the training set left out too.
     ``snapshots``: one row a run and step, with the run's axes, status and groups joined.
     """
 
@@ -138,14 +139,27 @@ def _grouped(runs: pd.DataFrame) -> pd.DataFrame:
     config = _config_columns(runs)
     stratum = ["weight_decay", *_FIXED, *config]
     setting = [*NOISES, "momentum", *stratum]
+    sizes = {"train_size", "data_sha256", *(name for name in config if _follows_size(runs, name))}
+    if (runs.groupby("train_size")["data_sha256"].nunique() > 1).any():
+        sizes.remove("data_sha256")  # other data of the same size
+    sizeless = [name for name in setting if name not in sizes]
     return runs.assign(
         cell=_codes(runs, [*AXES, *setting]),
         setting=_codes(runs, setting),
         stratum=_codes(runs, stratum),
+        sizeless_setting=_codes(runs, sizeless),
+        sizeless_stratum=_codes(runs, [name for name in stratum if name not in sizes]),
         setting_label=_varied_labels(runs, setting),
+        sizeless_label=_varied_labels(runs, sizeless),
         stratum_label=_varied_labels(runs, stratum),
         ratio_group=same_ratio(runs["ratio"].to_numpy(float)),
     )
+
+
+def _follows_size(runs: pd.DataFrame, name: str) -> bool:
+    """Whether a config column is N itself, or a size that was chosen by it."""
+    is_size = name.endswith(("train_size", "set_size"))
+    return is_size and bool((runs.groupby("train_size")[name].nunique(dropna=False) < 2).all())
 
 
 def _config_columns(runs: pd.DataFrame) -> list[str]:

@@ -25,6 +25,7 @@ _KEPT = (
     "setting_label",
     "stratum",
     "stratum_label",
+    "sizeless_stratum",
     "ratio_group",
     "seed",
     "lr",

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from analysis.cautions import cautions
 from analysis.claims.claim import Claim, Judged
 from analysis.claims.judging import judge_all
-from analysis.collapse import Break, Spread, breaks, spread
+from analysis.collapse import Break, breaks
 from analysis.edges import SHARPNESS, Edge, edges
 from analysis.folder import Where
 from analysis.frames import Exclusion, Sweep, load
 from analysis.labels import count, fixed, label, listed
 from analysis.laws import MARGIN, Fit, Verdict, fit
 from analysis.points import END, PEAK, At, Points, known_metric, matched_loss, points
+from analysis.spread import Spread, spread
 from analysis.verdicts import headline, sentence
 
 
