@@ -32,10 +32,14 @@ def values(name: str, given: Any) -> list[Any]:
 def _listed(name: str, given: list[Any], key: str) -> list[Any]:
     if not given:
         raise InputError(f"the axis {name} is empty", key=key, fix="give at least one value")
+    maps = name.removeprefix("train.") in training.NAMED
     for i, value in enumerate(given):
-        if not isinstance(value, int | float | str | bool):
+        if not (isinstance(value, int | float | str | bool) or (
+                maps and isinstance(value, Mapping))):
             raise InputError(f"{value!r} in the axis {name}", key=f"{key}.{i}",
-                             fix="an axis is a list of numbers or words")
+                             fix=f"the axis {name} is a list of names, or maps of a name and its "
+                                 "options" if maps else "an axis is a list of numbers or words; of "
+                                 f"maps only for {', '.join(training.NAMED)}")
     return rounded(given)
 
 
@@ -80,6 +84,8 @@ def scalar(name: str, model: Mapping[str, Any]) -> str | None:
     """
     if name == "seed":
         return "seed"
+    if name in ("train_size", "data.train_size"):
+        return "data.train_size"
     if name in sections.NOISE:
         return f"noise.{sections.NOISE[name][0]}"
     if training.option(name.removeprefix("train.")) is not None:
@@ -98,9 +104,12 @@ def scalar(name: str, model: Mapping[str, Any]) -> str | None:
 
 def nearest(name: str, model: Mapping[str, Any]) -> str:
     """'did you mean `width`? scalars: …', for a name that is none."""
-    paths = [*(f"train.{n}" for n in (*_SWEPT, *sections.NOISE)),
+    paths = ["data.train_size", *(f"train.{n}" for n in (*_SWEPT, *sections.NOISE)),
              *(f"model.{n}" for n in model if n != "name")]
     bare = {p.partition(".")[2] for p in paths}
+    head = name.removeprefix("train.").partition(".")[0]
+    if "." in name and head in training.NAMED:
+        paths = [f"{head}.{n}" for n in training.options(head)]
     return did_you_mean(name, paths if "." in name else ["seed", *sorted(bare)], "scalars")
 
 
@@ -156,4 +165,6 @@ def _option(path: str) -> Option:
         return next(o for short, o in sections.NOISE.values() if short == key)
     if section == "train":
         return training.option(key) or sections.TRAIN[key]
+    if section == "data":
+        return sections.TRAIN_SIZE
     return sections.SEED

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import axes, sections, training
 from orchestrator.errors import UserError
 from orchestrator.expressions import Expression
+from orchestrator.names import BATCH, SIZE, Names
 from orchestrator.spec import Spec
 from trainables import models
 from trainables.errors import InputError
@@ -60,30 +61,11 @@ def run_configs(spec: Spec, cells: Sequence[Cell]) -> list[dict[str, Any]]:
     Configs share what is equal in them (data, measure, models): they are to be read, not changed.
     """
     common = {
-        "data": dict(spec.data), "precision": spec.compute.precision,
+        "precision": spec.compute.precision,
         "measure": {"when": dict(spec.measure.when), "set_size": spec.measure.set_size,
                     "monitors": [[n, dict(o)] for n, o in spec.measure.monitors]},
     }
     return [{**common, **sections} for sections in map(_Sections(spec), cells)]
-
-
-def swept(spec: Spec) -> dict[str, str | None]:
-    """Every name that the sweep assigns -> its dotted scalar, or None for a free variable."""
-    names = itertools.chain(spec.sweep.axes, spec.sweep.derived, *spec.sweep.include)
-    return {name: axes.scalar(name, spec.model) for name in names}
-
-
-def constants(spec: Spec, train_size: int) -> dict[str, Any]:
-    """What an expression sees beside the sweep's own names. A value that is not given is absent."""
-    known: dict[str, Any] = {"train_size": train_size, "seed": 0, "true": True, "false": False}
-    scalars = {f"model.{k}": v for k, v in spec.model.items() if k != "name"}
-    scalars |= {f"train.{k}": v for k, v in spec.train.items() if k != "until"}
-    scalars |= {n: spec.noise[short] for n, (short, _) in sections.NOISE.items()}
-    for name, value in scalars.items():
-        if isinstance(value, int | float | str):
-            batch = name == "train.batch_size" and value == "full"
-            known |= dict.fromkeys(axes.aliases(name, spec.model), train_size if batch else value)
-    return known
 
 
 def _has_grid(spec: Spec) -> bool:
@@ -111,8 +93,13 @@ class _Point:
         return self.key != "sweep.axes"
 
     def __str__(self) -> str:
-        return ", ".join(f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}"
-                         for n, v in self.given.items())
+        return ", ".join(f"{n}={_shown(v)}" for n, v in self.given.items())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k}: {_shown(v)}' for k, v in value.items())}}}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _points(spec: Spec) -> Iterator[_Point]:
@@ -146,22 +133,25 @@ class _Expansion:
                          for n, e in spec.sweep.derived.items()}
         keep = spec.sweep.keep
         self._keep = None if keep is None else Expression(keep, "sweep.keep")
-        self._constants = constants(spec, train_size)
-        self._paths = swept(spec)
-        self._aliases = {n: axes.aliases(n, spec.model) for n in self._paths}
+        self._names = Names(spec, train_size)
+        self._paths = self._names.paths
         self._defaults = self._default_values()
         self._wrong: dict[tuple[str, str], tuple[InputError, _Point, int]] = {}
         self._right: set[str] = set()  # values that were checked, whatever the seed
 
     def _default_values(self) -> dict[str, Any]:
-        """Every assigned scalar with its constant, in an order that the sweep has no say in."""
+        """Every assigned scalar with its constant, in an order that the sweep has no say in.
+
+        None for an option of a schedule or optimiser, which is in their own map.
+        """
         base = {"train": self._spec.train, "noise": self._spec.noise, "model": self._spec.model}
         every = [f"{section}.{key}" for section, values in base.items() for key in values]
-        assigned = {"train.lr", "train.batch_size", *self._paths.values()}
+        assigned = {"train.lr", BATCH, *self._paths.values()}
         found = {p: base[p.partition(".")[0]][p.partition(".")[2]] for p in every if p in assigned}
-        nested = {p: self._spec.train["optimizer"].get(p.rpartition(".")[2])
-                  for p in sorted(filter(None, assigned)) if training.option(p[6:]) is not None}
-        return found | nested | ({"seed": 0} if "seed" in assigned else {})
+        nested = {p: None for p in sorted(filter(None, assigned))
+                  if training.option(p.removeprefix("train.")) is not None}
+        return found | nested | ({SIZE: self._size} if SIZE in assigned else {}) | (
+            {"seed": 0} if "seed" in assigned else {})
 
     def cell(self, point: _Point) -> Cell | None:
         """The point's cell; None where it is filtered or wrong."""
@@ -189,20 +179,14 @@ class _Expansion:
 
     def _named(self, point: _Point) -> dict[str, Any]:
         """All names with their values at this point."""
-        names = dict(self._constants)
+        names = self._names.of(point.given)
         given = {self._paths[n] or n for n in point.given}
-        for name, value in point.given.items():
-            self._bind(names, name, value)
         for name, expression in self._derived.items():
             own = (self._paths[name] or name) in given
             if not own and not (point.extra and not expression.names <= names.keys()):
-                self._bind(names, name, sections.rounded(expression.value(names)))
+                value = sections.rounded(expression.value(names))
+                self._names.bind(names, name, value, point.given)
         return names
-
-    def _bind(self, names: dict[str, Any], name: str, value: Any) -> None:
-        if value == "full" and self._paths[name] == "train.batch_size":
-            value = self._size
-        names |= dict.fromkeys(self._aliases[name], value)
 
     def _kept(self, names: Mapping[str, Any]) -> bool:
         kept = self._keep.value(names) if self._keep is not None else True
@@ -217,10 +201,10 @@ class _Expansion:
         for name, path in self._paths.items():
             key, computed = self._place(point, name)
             if path is not None and (name in point.given or (computed and name in names)):
-                found[path] = axes.canonical(path, names[name], self._spec.model, key,
-                                             computed=computed)
-        if found["train.batch_size"] == "full":
-            found["train.batch_size"] = self._size
+                value = point.given[name] if name in point.given else names[name]
+                found[path] = axes.canonical(path, value, self._spec.model, key, computed=computed)
+        if found[BATCH] == "full":
+            found[BATCH] = found.get(SIZE, self._size)
         values = _but_the_seed(found)
         if values not in self._right:
             self._check(point, found)
@@ -247,19 +231,19 @@ class _Expansion:
         if train["nesterov"] and not train["momentum"]:
             raise InputError("nesterov without momentum", key="train.nesterov",
                              fix="give a momentum above 0, or remove nesterov")
-        self._check_sizes(point, train)
+        self._check_sizes(point, train, found.get(SIZE, self._size))
         try:
             self._models(found)
         except InputError as error:
             raise InputError(error.what, key=point.key, fix=error.fix) from None
 
-    def _check_sizes(self, point: _Point, train: Mapping[str, Any]) -> None:
-        batch, size = train["batch_size"], self._size
+    def _check_sizes(self, point: _Point, train: Mapping[str, Any], size: int) -> None:
+        batch = train["batch_size"]
         if batch > size:
             keys = [self._place(point, n)[0] for n, p in self._paths.items()
-                    if p == "train.batch_size" and (n in point.given or n in self._derived)]
+                    if p == BATCH and (n in point.given or n in self._derived)]
             raise InputError(f"batch_size {batch} is larger than the training set of {size}",
-                             key=[*keys, "train.batch_size"][0],
+                             key=[*keys, BATCH][0],
                              fix=f"at most {size}; `full` is the whole set")
         training.check(train, size)
         batch = training.smallest_batch(train)
@@ -278,6 +262,7 @@ class _Sections:
 
     def __init__(self, spec: Spec):
         self._spec, self._models, self._known = spec, _Models(spec), {}
+        self._data: dict[int | None, dict[str, Any]] = {}  # one object a size
 
     def __call__(self, cell: Cell) -> dict[str, Any]:
         key = _but_the_seed(cell.values)
@@ -291,8 +276,10 @@ class _Sections:
             section, _, key = path.partition(".")
             if section in config:
                 config[section][key] = value
-        folded = training.folded(config["train"])
-        return {"model": self._models(cell.values), **config, "train": folded}
+        folded, size = training.folded(config["train"]), cell.values.get(SIZE)
+        data = self._data.setdefault(size, {
+            **self._spec.data, **({} if size is None else {"train_size": size})})
+        return {"data": data, "model": self._models(cell.values), **config, "train": folded}
 
 
 def _but_the_seed(values: Mapping[str, Any]) -> str:

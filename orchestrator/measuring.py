@@ -152,8 +152,8 @@ def of_runs(configs: Iterable[Mapping[str, Any]], base_dir: Path,
 
     def cost(config: Mapping[str, Any]) -> Costs:
         train = {k: v for k, v in config["train"].items() if k in LENGTH}
-        key = json.dumps([train, config["model"].get("batch_norm"), config["measure"]],
-                         sort_keys=True)
+        key = json.dumps([config["data"], train, config["model"].get("batch_norm"),
+                          config["measure"]], sort_keys=True)
         if key not in known:
             known[key] = costs(config, base_dir, classes)
         return known[key]

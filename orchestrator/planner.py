@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
+from orchestrator.names import SIZE, places
 from orchestrator.packing import PackPlan, Run, group
 from orchestrator.probeplan import ProbePlan, probe_plans
 from orchestrator.store import LocalStore
@@ -57,22 +58,23 @@ def folder_of(spec: Any) -> Path:
 
 def identity(config: Mapping[str, Any], data_sha256: str) -> str:
     """run_id: first 16 hex digits of the SHA-256 of everything that can change the run's rows."""
-    return identities([config], data_sha256)[0]
+    return identities([config], [data_sha256])[0]
 
 
-def identities(configs: Sequence[Mapping[str, Any]], data_sha256: str) -> list[str]:
+def identities(configs: Sequence[Mapping[str, Any]], data_sha256: Sequence[str]) -> list[str]:
     """The ``identity`` of each; the text of a section that configs share is made once."""
     known: dict[tuple[str, int], str] = {}  # the configs keep what the ids stand for
 
-    def text(name: str, value: Any) -> str:
+    def text(name: str, value: Any, sha256: str) -> str:
         if (name, id(value)) not in known:
-            content = _placeless(value) | {"sha256": data_sha256} if name == "data" else value
+            content = _placeless(value) | {"sha256": sha256} if name == "data" else value
             known[name, id(value)] = f"{_canonical(name)}:{_canonical(content)}"
         return known[name, id(value)]
 
     found = []
-    for config in configs:
-        whole = ",".join(text(n, v) for n, v in sorted({**config, "numerics": NUMERICS}.items()))
+    for config, sha256 in zip(configs, data_sha256, strict=True):
+        parts = sorted({**config, "numerics": NUMERICS}.items())
+        whole = ",".join(text(n, v, sha256) for n, v in parts)
         found.append(hashlib.sha256(f"{{{whole}}}".encode()).hexdigest()[:16])
     return found
 
@@ -92,11 +94,13 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
     info = _told(spec, _describe, "data")
-    sized = _sized(run_configs(spec, expand(spec, info.train_size)), info)
+    configs = run_configs(spec, expand(spec, info.train_size))
+    infos = _infos(spec, configs, info)
+    sized = _sized(configs, infos)
     configs = _told(
         spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir, info.classes),
         "measure.budget")
-    ids = identities(configs, info.sha256)
+    ids = identities(configs, [infos[c["data"]["train_size"]].sha256 for c in configs])
     runs = tuple({i: Run(i, c) for i, c in zip(ids, configs, strict=True)}.values())
     from orchestrator.choosing import Suits  # imports torch: Ray starts meanwhile
 
@@ -106,12 +110,38 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
     return _against(spec, info, runs, suits, Ledger(LocalStore(folder)))
 
 
-def _sized(configs: Sequence[Mapping[str, Any]], info: Any) -> list[dict[str, Any]]:
-    """The configs, which have data and measuring in common, with the sizes that the data have."""
-    data = {**configs[0]["data"], "train_size": info.train_size, "test_size": info.test_size}
-    wanted = configs[0]["measure"].get("set_size") or 2048
-    measure = {**configs[0]["measure"], "set_size": min(info.train_size, wanted)}
-    return [{**c, "data": data, "measure": measure} for c in configs]
+def _infos(spec: Any, configs: Sequence[Mapping[str, Any]], info: Any) -> dict[int | None, Any]:
+    """The data by their size, each described once; ``info`` is that of the section ``data``."""
+    infos = {spec.data["train_size"]: info, info.train_size: info}
+    for size in {c["data"]["train_size"]: None for c in configs}:
+        if size not in infos:
+            infos[size] = _described(spec, size)
+    return infos
+
+
+def _described(spec: Any, size: int) -> Any:
+    from trainables.errors import InputError
+
+    try:
+        return _describe(replace(spec, data={**spec.data, "train_size": size}))
+    except InputError as error:
+        key = [*places(spec, SIZE), "data"][0]
+        raise UserError(spec.problem(error.what, key, error.fix)) from error
+
+
+def _sized(configs: Sequence[Mapping[str, Any]], infos: Mapping[int | None, Any]
+           ) -> list[dict[str, Any]]:
+    """The configs with the sizes that their data have; those of one size share both sections."""
+    known: dict[int | None, dict[str, Any]] = {}
+    for config in configs:
+        data, measure = config["data"], config["measure"]
+        if data["train_size"] not in known:
+            info = infos[data["train_size"]]
+            known[data["train_size"]] = {
+                "data": {**data, "train_size": info.train_size, "test_size": info.test_size},
+                "measure": {**measure,
+                            "set_size": min(info.train_size, measure.get("set_size") or 2048)}}
+    return [{**c, **known[c["data"]["train_size"]]} for c in configs]
 
 
 def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Any, ledger: Ledger) -> Plan:

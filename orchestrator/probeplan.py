@@ -167,6 +167,9 @@ def _check_named(named: Sequence[Run], chosen: ProbeSpec, key: str) -> None:
     if any(r.config["model"] != named[0].config["model"] for r in named):
         raise InputError(f"the runs of one {chosen.kind} have different models", key=key,
                          fix="name runs of one model")
+    if any(r.config["data"] != named[0].config["data"] for r in named):
+        raise InputError(f"the runs of one {chosen.kind} have different training sets", key=key,
+                         fix="name runs of one train_size")
 
 
 # what stands in the way

@@ -8,8 +8,9 @@ from typing import Any
 from orchestrator import axes, sections
 from orchestrator.errors import Problem, each
 from orchestrator.expressions import Expression
+from orchestrator.names import SIZE, chosen
 from orchestrator.sections import Save
-from orchestrator.training import NAMED, OPTIONS, PREFIX
+from orchestrator.training import NAMED, nested
 from trainables.errors import InputError
 from trainables.landscape import ARITIES, ProbeKind, find
 from trainables.options import Option, Table, did_you_mean, fill, optional, text, whole
@@ -147,8 +148,9 @@ def _wrong_between(name: str, path: str | None, key: str, spec: Any) -> Iterator
     if path is None:
         yield InputError(f"`{name}` names no scalar of a run", key=f"{key}.between",
                          fix=axes.nearest(name, spec.model))
-    elif path.startswith("model."):
-        yield InputError(f"runs that differ in {name} have different models", key=f"{key}.between",
+    elif path.startswith(("model.", "data.")):
+        what = "models" if path.startswith("model.") else "training sets"
+        yield InputError(f"runs that differ in {name} have different {what}", key=f"{key}.between",
                          fix="name seed, or a scalar of train")
 
 
@@ -159,9 +161,9 @@ def conditions(chosen: ProbeSpec, key: str) -> list[tuple[str, str]]:
 
 
 def _known(spec: Any) -> set[str]:
-    found = {"seed", "ratio", "effective_ratio", "train_size", "true", "false"}
+    found = {"seed", "ratio", "effective_ratio", "true", "false"}
     scalars = [*(f"train.{n}" for n in spec.train if n != "until"), *sections.NOISE,
-               *(f"train.{PREFIX}{n}" for n in OPTIONS),
+               SIZE, *(f"train.{n}" for n in nested()),
                *(f"model.{n}" for n in spec.model or () if n != "name")]
     return found.union(*(axes.aliases(n, spec.model or {}) for n in scalars))
 
@@ -169,13 +171,13 @@ def _known(spec: Any) -> set[str]:
 def names(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a condition sees of a run: its scalars under all their names, and its ratios."""
     train, model = config["train"], config["model"]
-    scalars = {f"train.{n}": v["name"] if n in NAMED else v for n, v in train.items()
-               if n != "until"}
-    scalars |= {f"train.{PREFIX}{n}": v for n, v in train["optimizer"].items() if n != "name"}
+    scalars: dict[str, Any] = {SIZE: config["data"]["train_size"]}
+    scalars |= {f"train.{n}": v for n, v in train.items() if n not in NAMED}
+    for name in NAMED:
+        scalars |= chosen(name, train[name])
     scalars |= {f"model.{n}": v for n, v in model.items() if n != "name"}
     scalars |= {n: config["noise"][short] for n, (short, _) in sections.NOISE.items()}
-    found: dict[str, Any] = {"seed": config["seed"], "true": True, "false": False,
-                             "train_size": config["data"]["train_size"]}
+    found: dict[str, Any] = {"seed": config["seed"], "true": True, "false": False}
     for name, value in scalars.items():
         if isinstance(value, int | float | str):
             found |= dict.fromkeys(axes.aliases(name, model), value)

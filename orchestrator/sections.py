@@ -37,6 +37,7 @@ TOP = ("name", "storage", "data", "model", "train", "sweep", "measure", "save", 
 LR = number(None, finite(1e-12, 1e6), "a number above 0 (from 1e-12 to 1e6)")
 FRACTION = number(0.0, finite(0, 1), "a fraction from 0 to 1")
 SEED = whole(0, 0, 2**31 - 1)  # what every generator takes
+TRAIN_SIZE = whole(None)
 NOISE: Mapping[str, tuple[str, Option]] = {
     "label_noise": ("label", FRACTION),
     "input_noise": ("input", FRACTION),

@@ -3,14 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from orchestrator import axes, grid, sections
+from orchestrator import axes, grid, sections, training
 from orchestrator.errors import MOST, Problem
 from orchestrator.expressions import FUNCTIONS, Expression
+from orchestrator.names import constants
 from orchestrator.spec import Spec
 from trainables.errors import InputError
 from trainables.options import did_you_mean
 
-_RESERVED = {"train_size", "true", "false", *FUNCTIONS}
+_RESERVED = {"true", "false", *FUNCTIONS}
 
 
 def check_sweep(spec: Spec, given: Mapping[str, Any], wrong: Collection[str]) -> list[Problem]:
@@ -122,7 +123,7 @@ class _Checks:
     def _known_names(self) -> set[str]:
         """Names with a value in the grid; a constant that is wrong has one too, of some kind."""
         given = {n for n in ("lr", "batch_size", *grid.LENGTHS) if self._given.get(n) is not None}
-        known = set(grid.constants(self._spec, 1))
+        known = set(constants(self._spec, 1)).union(*map(self._aliases, training.nested()))
         return known.union(*map(self._aliases, (*given - {"until"}, *self._sweep.axes)))
 
     def _aliases(self, name: str) -> set[str]:

@@ -89,7 +89,7 @@ def plan_text(plan: Plan) -> str:
     data = plan.spec.data.get("function") or plan.spec.data["name"]
     lines = [
         f"{f['name']} → {f['folder']}",
-        f"data     {data}: {f['train_size']} training and {f['test_size']} test"
+        f"data     {data}: {_sizes(plan)} training and {f['test_size']} test"
         f" examples of {shape}, {plan.data.classes} classes",
         f"model    {plan.spec.model['name']}: {f['parameters']:,} parameters",
         f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"
@@ -111,6 +111,14 @@ def plan_text(plan: Plan) -> str:
     if len(plan.packs) > 40:
         lines.append(f"         … and {len(plan.packs) - 40} more packs")
     return "\n".join(lines)
+
+
+def _sizes(plan: Plan) -> str:
+    """1500; or 100, 300, 1500 where the training set is swept; of many the ends."""
+    sizes = sorted({r.config["data"]["train_size"] for r in plan.runs})
+    if len(sizes) > 6:
+        return f"{sizes[0]} to {sizes[-1]} ({len(sizes)} sizes)"
+    return ", ".join(map(str, sizes))
 
 
 def _probe_lines(plan: Plan, f: Mapping[str, Any]) -> list[str]:

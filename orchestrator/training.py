@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from trainables.epochs import calendar
 from trainables.errors import InputError
 from trainables.options import Option, Table, choice, did_you_mean, fill, number, whole
+from trainables.schedules import total_steps
 
 
 def finite(low: float, high: float, *, open_low: bool = False) -> Callable[[float], bool]:
@@ -14,10 +16,11 @@ def finite(low: float, high: float, *, open_low: bool = False) -> Callable[[floa
 
 
 _EPOCHS = number(1.0, finite(0, 1e6, open_low=True), "a number of epochs above 0")
+_FROM = number(1.0, finite(0, 1e6), "a number of epochs from 0")
 _FACTOR = number(1.0, finite(0, 1e6, open_low=True), "a factor above 0")
 SCHEDULES: Mapping[str, Table] = {
     "constant": {}, "cosine": {}, "warmup": {"epochs": _EPOCHS},
-    "step": {"every": _EPOCHS, "factor": _FACTOR}, "switch": {"at": _EPOCHS, "factor": _FACTOR},
+    "step": {"every": _EPOCHS, "factor": _FACTOR}, "switch": {"at": _FROM, "factor": _FACTOR},
     "cyclic": {"period": _EPOCHS, "factor": _FACTOR, "by": choice("step", ("step", "epoch"))},
 }
 BATCH_SCHEDULES: Mapping[str, Table] = {
@@ -38,8 +41,6 @@ OPTIMIZERS: Mapping[str, Table] = {
         "tolerance": number(1e-3, finite(0, 0.5, open_low=True), "a number above 0, at most 0.5"),
     },
 }
-OPTIONS: Table = {n: o for table in OPTIMIZERS.values() for n, o in table.items()}
-PREFIX = "optimizer."
 
 
 def schedule(given: Any, key: str = "train.lr_schedule") -> dict[str, Any]:
@@ -54,11 +55,18 @@ def batch_schedule(given: Any, key: str = "train.batch_schedule") -> dict[str, A
 
 def optimizer(given: Any, key: str = "train.optimizer") -> dict[str, Any]:
     """An optimiser's whole map, from its bare name or a map."""
-    return _named(given, OPTIMIZERS, key, "optimizer", "optimizers", optional=OPTIONS)
+    return _named(given, OPTIMIZERS, key, "optimizer", "optimizers", optional=options("optimizer"))
 
 
 NAMED: Mapping[str, Callable[..., dict[str, Any]]] = {
     "lr_schedule": schedule, "batch_schedule": batch_schedule, "optimizer": optimizer}
+_TABLES: Mapping[str, Mapping[str, Table]] = {
+    "lr_schedule": SCHEDULES, "batch_schedule": BATCH_SCHEDULES, "optimizer": OPTIMIZERS}
+
+
+def options(name: str) -> dict[str, Option]:
+    """All options of one of NAMED, whichever of its choices has them."""
+    return {n: o for table in _TABLES[name].values() for n, o in table.items()}
 
 
 def _named(given: Any, tables: Mapping[str, Table], key: str, noun: str, nouns: str, *,
@@ -81,24 +89,36 @@ def _named(given: Any, tables: Mapping[str, Table], key: str, noun: str, nouns: 
 
 
 def option(path: str) -> Option | None:
-    """The optimiser's option that "optimizer.gamma" names, if it names one."""
-    return OPTIONS.get(path.removeprefix(PREFIX)) if path.startswith(PREFIX) else None
+    """The option that "optimizer.gamma" or "lr_schedule.at" names, if it names one."""
+    name, _, key = path.partition(".")
+    return options(name).get(key) if name in NAMED else None
+
+
+def nested() -> list[str]:
+    """All that ``option`` knows: "lr_schedule.at", …"""
+    return [f"{name}.{key}" for name in NAMED for key in options(name)]
 
 
 def folded(train: Mapping[str, Any]) -> dict[str, Any]:
-    """The section with its keys "optimizer.gamma" moved into ``optimizer``, in a new map.
+    """The section with its keys like "optimizer.gamma" moved into ``optimizer``, in a new map.
 
-    InputError where the cell's optimiser has no such option.
+    InputError where the cell's optimiser or schedule has no such option.
     """
-    own = {k.removeprefix(PREFIX): v for k, v in train.items()
-           if k.startswith(PREFIX) and v is not None}
-    rest = {k: v for k, v in train.items() if not k.startswith(PREFIX)}
-    chosen = rest["optimizer"]
-    for name in own:
-        if name not in OPTIMIZERS[chosen["name"]]:
-            raise InputError(f"optimizer {chosen['name']} has no {name}", key="train.optimizer",
-                             fix=f"sweep {PREFIX}{name} with an optimizer that has it")
-    return {**rest, "optimizer": {**chosen, **own}}
+    found = {k: v for k, v in train.items() if "." not in k}
+    for path, value in train.items():
+        name, dot, key = path.partition(".")
+        if not dot or value is None:
+            continue
+        named = found[name]["name"]
+        if key not in _TABLES[name][named]:
+            raise InputError(f"{name} {named} has no {key}", key=f"train.{name}",
+                             fix=f"sweep {path} where {name} has it: {_having(name, key)}")
+        found[name] = {**found[name], key: value}
+    return found
+
+
+def _having(name: str, key: str) -> str:
+    return ", ".join(n for n, table in _TABLES[name].items() if key in table)
 
 
 def check(train: Mapping[str, Any], train_size: int) -> None:
@@ -118,6 +138,20 @@ def check(train: Mapping[str, Any], train_size: int) -> None:
                 f"the batch size goes from {train['batch_size']} to {far}",
                 key="train.batch_schedule.factor",
                 fix=f"choose a factor that keeps it from 1 to {train_size}, the training set")
+    _check_switch(train, train_size)
+
+
+def _check_switch(train: Mapping[str, Any], train_size: int) -> None:
+    """A switch at the very end is one that never comes; beyond it, it is a slip."""
+    schedule = train["lr_schedule"]
+    if schedule["name"] != "switch":
+        return
+    days = calendar(train_size, train)
+    end = days.epoch(total_steps(train, days))
+    if schedule["at"] > end * (1 + 1e-9):
+        raise InputError(
+            f"lr_schedule switches at epoch {schedule['at']:g}, and the run ends at {end:g}",
+            key="train.lr_schedule.at", fix=f"at most {end:g}, where it never switches")
 
 
 def smallest_batch(train: Mapping[str, Any]) -> int:

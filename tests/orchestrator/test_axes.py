@@ -24,6 +24,8 @@ MODEL = models.resolve({"name": "mlp"})
     ("batch_size", {"linear": [8, 32], "n": 4}, [8, 16, 24, 32]),
     ("k", {"log": [1, 10], "n": 3}, [1.0, 3.16227766017, 10.0]),
     ("loss", ["mse", "cross_entropy"], ["mse", "cross_entropy"]),
+    ("optimizer", ["sgd", {"name": "adam", "beta1": 0.1 + 0.2}],
+     ["sgd", {"name": "adam", "beta1": 0.3}]),
 ])
 def test_values(name, given, found):
     made = values(name, given)
@@ -44,6 +46,9 @@ def test_log_axes_hit_their_ends_and_keep_their_ratio():
     ("lr", "train.lr"), ("train.lr", "train.lr"), ("label_noise", "noise.label"),
     ("train.gradient_noise", "noise.gradient"), ("seed", "seed"), ("width", "model.width"),
     ("model.width", "model.width"), ("momentum", "train.momentum"), ("ratio", None),
+    ("train_size", "data.train_size"), ("data.train_size", "data.train_size"),
+    ("lr_schedule.at", "train.lr_schedule.at"), ("train.batch_schedule.factor",
+                                                 "train.batch_schedule.factor"),
     ("lr_schedule", "train.lr_schedule"), ("until", None), ("name", None), ("η", None),
 ])
 def test_names_of_scalars(name, path):
@@ -51,6 +56,7 @@ def test_names_of_scalars(name, path):
 
 
 @pytest.mark.parametrize("name", [
+    "lr_schedule.name", "lr_schedule.gamma", "data.test_size",
     "model.name", "model.widht", "train.until", "train.x", "data.seed", "noise.label", "a.b", "."])
 def test_dotted_names_that_name_nothing(name):
     with pytest.raises(InputError, match="names no scalar"):
@@ -83,7 +89,8 @@ def test_a_name_of_train_goes_before_the_same_name_of_a_model():
     ("train.optimizer", "adam",
      {"name": "adam", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}),
     ("train.optimizer.gamma", 1, 1.0), ("train.batch_schedule", "constant", {"name": "constant"}),
-    ("train.fisher_penalty", 0, 0.0),
+    ("train.fisher_penalty", 0, 0.0), ("data.train_size", 100, 100),
+    ("train.lr_schedule.at", 0, 0.0), ("train.lr_schedule.by", "epoch", "epoch"),
 ])
 def test_a_value_has_one_form(path, value, form):
     found = canonical(path, value, MODEL, "k")
@@ -98,6 +105,8 @@ def test_a_value_has_one_form(path, value, form):
     ("train.momentum", 1), ("train.nesterov", 1), ("train.lr_schedule", "step"),
     ("train.epochs", 0), ("train.optimizer", "adan"), ("train.optimizer.beta2", 1),
     ("train.batch_schedule", "cyclic"), ("train.fisher_penalty", -1),
+    ("data.train_size", 0), ("data.train_size", 10.5), ("train.lr_schedule.at", -1),
+    ("train.lr_schedule.factor", 0), ("train.lr_schedule", {"name": "switch", "at": 1}),
 ])
 def test_a_value_out_of_bounds_is_located(path, value):
     with pytest.raises(InputError) as caught:

@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator import grid
 from orchestrator.errors import UserError
-from orchestrator.grid import count_cells, expand, run_configs, swept
+from orchestrator.grid import count_cells, expand, run_configs
+from orchestrator.names import swept
 from tests.orchestrator.specs import spec
 
 SIZE = 1500
@@ -135,7 +136,100 @@ def test_optimisers_are_swept_by_name(tmp_path):
     assert optimizers[1]["beta2"] == 0.999
 
 
+SWITCH = {"name": "switch", "at": 1, "factor": 0.1}
+
+
+def test_choices_are_swept_as_maps_beside_bare_names(tmp_path):
+    """On an axis, zipped with another axis, and as extra points: equal runs, equal configs."""
+    cyclic = {"name": "cyclic", "period": 2, "factor": 2}
+    found = spec(tmp_path, sweep={
+        "axes": {"lr_schedule": ["constant", SWITCH, cyclic], "lr": [0.1, 0.2, 0.3]},
+        "zip": [["lr_schedule", "lr"]],
+        "include": [{"lr_schedule": {**SWITCH, "at": 1.0}, "lr": 0.2},
+                    {"batch_schedule": cyclic, "optimizer": {"name": "adam", "beta1": 0.5}}]})
+    trains = [c["train"] for c in run_configs(found, expand(found, SIZE))]
+    assert [(t["lr"], t["lr_schedule"]["name"]) for t in trains] == [
+        (0.1, "constant"), (0.2, "switch"), (0.3, "cyclic"), (0.1, "constant")]
+    assert trains[1]["lr_schedule"] == {"name": "switch", "at": 1.0, "factor": 0.1}
+    assert trains[3]["batch_schedule"] == {"name": "cyclic", "period": 2.0, "factor": 2.0}
+    assert trains[3]["optimizer"]["beta1"] == 0.5
+
+
+@pytest.mark.parametrize(("train", "axis", "values"), [
+    ({"lr_schedule": SWITCH}, "lr_schedule.at", [0, 0.5, 2]),  # 2: the end, so never
+    ({"lr_schedule": SWITCH}, "lr_schedule.factor", [0.1, 1, 10]),  # either direction
+    ({"lr_schedule": {"name": "cyclic", "period": 1, "factor": 3, "by": "epoch"}},
+     "lr_schedule.period", [1, 2]),
+    ({"batch_schedule": {"name": "cyclic", "period": 1, "factor": 3}}, "batch_schedule.factor",
+     [0.5, 4]),
+    ({"lr_schedule": {"name": "step", "every": 1, "factor": 0.5}}, "train.lr_schedule.every",
+     [1, 2]),
+])
+def test_options_of_schedules_are_swept(tmp_path, train, axis, values):
+    found = spec(tmp_path, train=train, sweep={"axes": {axis: values}})
+    name, option = axis.removeprefix("train.").split(".")
+    made = [c["train"][name] for c in run_configs(found, expand(found, SIZE))]
+    assert made == [{**train[name], option: v} for v in values]
+
+
+def test_an_option_goes_into_the_choice_of_its_own_cell(tmp_path):
+    found = spec(tmp_path, sweep={"axes": {"lr_schedule": [SWITCH], "lr_schedule.at": [1, 2]},
+                                  "include": [{"lr_schedule": "constant"}]})
+    made = [c["train"]["lr_schedule"] for c in run_configs(found, expand(found, SIZE))]
+    assert made == [{**SWITCH, "at": 1.0}, {**SWITCH, "at": 2.0}, {"name": "constant"}]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [
+    ('lr_schedule == "switch"', ["switch"]), ("lr < 0.2", ["constant"]),
+    ('lr_schedule == "constant" or lr_schedule.factor < 1', ["constant", "switch"]),
+    ('optimizer == "sgd" and train.lr > 0.1', ["switch"]),
+])
+def test_conditions_see_a_choices_name_and_options(tmp_path, keep, kept):
+    axes = {"lr": [0.1, 0.2], "lr_schedule": ["constant", SWITCH]}
+    lr = {"zip": [["lr", "lr_schedule"]]}
+    if "factor" in keep:  # an option that a cell has not has no value there, which is told
+        with pytest.raises(UserError, match=r"lr_schedule\.factor has no value"):
+            cells(tmp_path, sweep={"axes": axes, **lr, "keep": "lr_schedule.factor < 1"})
+    found = cells(tmp_path, sweep={"axes": axes, **lr, "keep": keep})
+    assert [c["train.lr_schedule"]["name"] for c in found] == kept
+
+
+@pytest.mark.parametrize("name", ["train_size", "data.train_size"])
+def test_the_training_sets_size_is_swept(tmp_path, name):
+    found = spec(tmp_path, sweep={"axes": {name: [40, 200], "batch_size": [8, "full", 100]},
+                                  "keep": "batch_size <= train_size", "include": [{"lr": 0.5}]})
+    configs = run_configs(found, expand(found, SIZE))
+    assert [(c["data"]["train_size"], c["train"]["batch_size"]) for c in configs] == [
+        (40, 8), (40, 40), (200, 8), (200, 200), (200, 100), (SIZE, 8)]
+    assert configs[0]["data"] is configs[1]["data"]
+
+
+def test_derived_see_and_give_the_training_sets_size(tmp_path):
+    found = cells(tmp_path, without=("lr",), sweep={
+        "axes": {"train_size": [100, 200]}, "derived": {"lr": "train_size / 1000"}})
+    assert [(c["data.train_size"], c["train.lr"]) for c in found] == [(100, 0.1), (200, 0.2)]
+    found = cells(tmp_path, train={"batch_size": "full"}, sweep={
+        "axes": {"k": [1, 2]}, "derived": {"train_size": "100 * k", "lr": "batch_size / 1000"}},
+        without=("lr",))
+    assert [(c["data.train_size"], c["train.batch_size"], c["train.lr"]) for c in found] == [
+        (100, 100, 0.1), (200, 200, 0.2)]
+
+
+def test_a_swept_size_gives_the_run_of_the_constant(tmp_path):
+    one = spec(tmp_path, data={"train_size": 100})
+    two = spec(tmp_path, sweep={"axes": {"train_size": [100]}})
+    assert run_configs(one, expand(one, 100)) == run_configs(two, expand(two, SIZE))
+
+
 @pytest.mark.parametrize(("size", "train", "sweep", "what"), [
+    (60, {"lr_schedule": SWITCH}, {"axes": {"lr_schedule.at": [1, 3]}},
+     "lr_schedule switches at epoch 3, and the run ends at 2"),
+    (60, {"lr_schedule": SWITCH, "epochs": None, "steps": 3}, {},
+     "lr_schedule switches at epoch 1, and the run ends at 0.428571"),
+    (60, {"batch_size": 32}, {"axes": {"train_size": [60, 20]}},
+     "batch_size 32 is larger than the training set of 20"),
+    (60, {}, {"axes": {"lr_schedule": ["cosine"], "lr_schedule.at": [1]}},
+     "lr_schedule cosine has no at"),
     (60, {"batch_schedule": {"name": "cyclic", "period": 2, "factor": 10}}, {},
      "the batch size goes from 8 to 80"),
     (60, {"optimizer": "adam"}, {"axes": {"optimizer.gamma": [0.1]}}, "optimizer adam has no"),

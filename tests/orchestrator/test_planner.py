@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from orchestrator import plan, planner
 from orchestrator.errors import UserError
@@ -12,6 +13,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.packrun import order, run_pack
 from orchestrator.planner import check_unchanged, folder_of, identity, resolved_tree
 from orchestrator.session import open_folder
+from orchestrator.tell import measuring_facts, plan_text
 from tests.orchestrator.specs import spec, tiny, tree
 
 
@@ -125,6 +127,48 @@ def test_runs_that_share_what_is_equal_have_the_ids_of_their_own_configs(tmp_pat
     values = {(c["train"]["lr"], c["train"]["momentum"], c["model"]["width"], c["noise"]["label"],
                c["seed"]) for c in (r.config for r in found.runs)}
     assert len(values) == 48
+
+
+def test_training_sets_of_several_sizes(tmp_path):
+    """Each is described once; its runs have its sizes and hash, and packs of their own."""
+    path = tiny(tmp_path, measure={"monitors": ["spectrum"]}, sweep={
+        "axes": {"train_size": [40, 100, 200], "lr": [0.01, 0.1]}})
+    found = plan(path)
+    sizes = [(r.config["data"]["train_size"], r.config["measure"]["set_size"]) for r in found.runs]
+    assert sizes == [(n, n) for n in (40, 100, 200) for _ in range(2)]
+    assert {len({r.config["data"]["train_size"] for r in p.members}) for p in found.packs} == {1}
+    for size in (40, 200):  # what a sweep of that size alone would have run
+        alone = plan(path, overrides=[f"data.train_size={size}", "sweep.axes.train_size="])
+        assert ids(alone.runs) == [r.run_id for r in found.runs
+                                   if r.config["data"]["train_size"] == size]
+    costs = measuring_facts(found)
+    assert costs["train_ge"] == 2 * 3 * 2  # epochs, sizes, runs of each: a GE is all N examples
+    assert "40, 100, 200 training and 297 test examples" in plan_text(found)
+
+
+def test_sizes_change_the_hash_of_data_that_is_hashed_by_what_is_used(tmp_path):
+    for part, count in (("train", 6), ("test", 2)):
+        for label in "ab":
+            (tmp_path / "d" / part / label).mkdir(parents=True)
+            for i in range(count):
+                image = np.full((8, 8, 3), 10 * i + (label == "b"), np.uint8)
+                Image.fromarray(image).save(tmp_path / "d" / part / label / f"{i}.png")
+    data = {"name": "imagefolder:d"}
+    path = tiny(tmp_path, data=data, train={"epochs": 2, "batch_size": 4}, measure={},
+                sweep={"axes": {"train_size": [8, 12], "lr": [0.1]}})
+    found = plan(path)
+    small = plan(path, overrides=["data.train_size=8", "sweep.axes.train_size="])
+    whole = plan(path, overrides=["sweep.axes.train_size="])
+    assert small.data.sha256 != whole.data.sha256
+    assert ids(found.runs) == ids(small.runs) + ids(whole.runs)
+
+
+def test_a_size_that_the_data_have_not(tmp_path):
+    with pytest.raises(UserError) as caught:
+        plan(tiny(tmp_path, sweep={"axes": {"train_size": [100, 5000], "lr": [0.1]}}))
+    (problem,) = caught.value.problems
+    assert problem.what == "data.train_size is 5000; the data has 1500 such examples"
+    assert "(sweep.axes.train_size)" in problem.where
 
 
 def test_a_copied_data_file_gives_the_same_runs(tmp_path):
