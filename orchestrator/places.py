@@ -10,7 +10,8 @@ from orchestrator.errors import Problem, UserError
 from trainables.errors import InputError
 
 Path = strictyaml.Path
-_SECTIONS = ("train", "model")  # as in the axes' names train.lr and model.width
+# As in the axes' names train.lr, model.width and lr_schedule.at.
+_SECTIONS = ("data", "train", "model", "lr_schedule", "batch_schedule", "optimizer")
 
 
 @dataclass(frozen=True)

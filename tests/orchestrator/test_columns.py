@@ -35,6 +35,17 @@ def test_types_over_all_runs():
         "name": "str", "gain": "float", "depth": "int", "flag": "bool", "none": "str"}
 
 
+def test_each_option_of_a_choice_has_a_column_whichever_run_has_it():
+    trains = [{"name": "constant"}, {"name": "switch", "at": 4.0, "factor": 10.0},
+              {"name": "cyclic", "period": 2.0, "factor": 3.0, "by": "step"}]
+    configs = [{**CONFIG, "train": {**CONFIG["train"], "lr_schedule": t}} for t in trains]
+    types = config_types(configs)
+    assert {k.removeprefix("config_train_lr_schedule_"): v for k, v in types.items()
+            if "lr_schedule" in k} == {"name": "str", "at": "float", "factor": "float",
+                                       "period": "float", "by": "str"}
+    assert "config_train_lr_schedule_at" not in identity_columns(configs[0])
+
+
 def test_monitor_columns():
     assert "hessian_lambda_max" in monitor_columns([("spectrum", {})], Path())
 

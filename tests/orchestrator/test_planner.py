@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.tables import read
 from orchestrator import plan, planner
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
@@ -144,6 +145,26 @@ def test_training_sets_of_several_sizes(tmp_path):
     costs = measuring_facts(found)
     assert costs["train_ge"] == 2 * 3 * 2  # epochs, sizes, runs of each: a GE is all N examples
     assert "40, 100, 200 training and 297 test examples" in plan_text(found)
+
+
+def test_runs_of_unlike_sizes_and_choices_fill_one_table(tmp_path):
+    """Each option is a column, empty where the run's own schedule has it not."""
+    switch = {"name": "switch", "at": 1, "factor": 10}
+    planned = plan(tiny(tmp_path, sweep={
+        "axes": {"lr": [0.01], "train_size": [60, 100], "lr_schedule": ["constant", switch]},
+        "include": [{"lr": 0.01, "optimizer": "adam", "loss": "mse", "init_scale": 0.5}]}))
+    train(planned)
+    rows = read(planned.folder, "runs").to_pandas().set_index("run_id")
+    rows = rows.loc[ids(planned.runs)]
+    assert rows["train_size"].tolist() == [60, 60, 100, 100, 100]
+    assert rows["steps"].tolist() == [12, 12, 20, 20, 20]
+    assert rows["config_train_lr_schedule_factor"].fillna(0).tolist() == [0, 10, 0, 10, 0]
+    assert rows["config_train_optimizer_beta1"].fillna(0).tolist() == [0, 0, 0, 0, 0.9]
+    assert rows["config_model_init_scale"].tolist() == [1, 1, 1, 1, 0.5]
+    assert rows["config_train_loss"].tolist() == ["cross_entropy"] * 4 + ["mse"]
+    lr = read(planned.folder, "snapshots").to_pandas().pivot_table(
+        index="step", columns="run_id", values="lr")  # as it is at the last update
+    assert lr.loc[20, ids(planned.runs)[2:4]].tolist() == pytest.approx([0.01, 0.1])
 
 
 def test_sizes_change_the_hash_of_data_that_is_hashed_by_what_is_used(tmp_path):
