@@ -8,7 +8,7 @@ each.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -202,9 +202,14 @@ def _verdict(laws: dict[str, Law], total: Interval, margin: float, bent: bool) -
         return Verdict.NO_LAW
     if not math.isfinite(total.low):
         return Verdict.UNDECIDED
-    slopes = laws["free"].exponents.values()
-    if not bent and all(-margin < slope.low and slope.high < margin for slope in slopes):
-        return Verdict.NO_LAW  # else two exponents near 0 would pass as opposite
+    return equivalence(total, () if bent else tuple(laws["free"].exponents.values()), margin)
+
+
+def equivalence(total: Interval, exponents: Sequence[Interval], margin: float) -> Verdict:
+    """Holds if the whole of a + b lies inside (−margin, margin), fails if outside; no law if both
+    ``exponents`` do, for then they would pass as opposite whatever they are."""
+    if exponents and all(-margin < e.low and e.high < margin for e in exponents):
+        return Verdict.NO_LAW
     if -margin < total.low and total.high < margin:
         return Verdict.HOLDS
     return Verdict.FAILS if total.low >= margin or total.high <= -margin else Verdict.UNDECIDED

@@ -18,7 +18,7 @@ from analysis.errors import TableError
 from analysis.frames import NOISES, Exclusion, Sweep
 from analysis.labels import label, number
 
-_KEPT = (
+KEPT = (
     "run_id",
     "cell",
     "setting",
@@ -104,7 +104,7 @@ def points(sweep: Sweep, metric: str, at: At) -> Points:
     unseen = _passed_unseen(rows, chosen) if at.kind in ("peak", "loss") else set()
     reached = set(chosen["run_id"])
     chosen = chosen[~chosen["run_id"].isin(unseen)]
-    frame = runs[list(_KEPT)].merge(chosen, on="run_id")
+    frame = runs[list(KEPT)].merge(chosen, on="run_id")
     frame = frame.assign(y=_scaled(metric, frame))
     usable = np.isfinite(frame["y"].to_numpy(float))
     name = label(metric).plain
@@ -125,9 +125,9 @@ def metrics(sweep: Sweep) -> tuple[str, ...]:
         [c for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
         for frame in (sweep.snapshots, sweep.runs)
     )
-    given = {*_KEPT, *sweep.snapshots.columns, "parameters", "width", "threads", "numerics"}
+    given = {*KEPT, *sweep.snapshots.columns, "parameters", "width", "threads", "numerics"}
     own = [c for c in runs if c not in given and not c.startswith(("config_", "final_"))]
-    along = [c for c in snapshots if c not in {*_KEPT, "step", "epoch", "run_lr", "weight_decay"}]
+    along = [c for c in snapshots if c not in {*KEPT, "step", "epoch", "run_lr", "weight_decay"}]
     return tuple(c for c in (*along, *own) if c not in ("measure_size", "weight_decay"))
 
 

@@ -3,24 +3,30 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.boundary import Boundary, boundary
 from analysis.cautions import cautions
 from analysis.claims.claim import Claim, Judged
 from analysis.claims.judging import judge_all
 from analysis.collapse import Break, breaks
 from analysis.edges import SHARPNESS, Edge, edges
+from analysis.falls import falls
 from analysis.folder import Where
 from analysis.frames import Exclusion, Sweep, load
 from analysis.labels import count, fixed, label, listed
 from analysis.laws import MARGIN, Fit, Verdict, fit
 from analysis.points import END, PEAK, At, Points, known_metric, matched_loss, points
+from analysis.sizes import Growth, SizeFit, fit_sizes, growth
 from analysis.spread import Spread, spread
+from analysis.times import TimeFit, fit_times, times
 from analysis.verdicts import headline, sentence
 
 
 @dataclass(frozen=True)
 class Study:
     """``chosen`` are the points of ``fits``, in the same order. ``planned``: runs in the plan.
-    ``asked``: the fits of metrics that were asked for beside the usual."""
+    ``asked``: the fits of metrics that were asked for beside the usual. ``breaks`` are by curves,
+    ``falls`` by the final test accuracy, ``growths`` both against N; ``sizes``: laws with N in
+    them; ``times``: of times that some runs did not see; ``boundary``: of divergence."""
 
     sweep: Sweep
     planned: int
@@ -34,6 +40,11 @@ class Study:
     verdict: str
     claims: tuple[Judged, ...] = ()
     asked: tuple[Fit, ...] = ()
+    falls: tuple[Break, ...] = ()
+    growths: tuple[Growth, ...] = ()
+    sizes: tuple[SizeFit, ...] = ()
+    times: tuple[TimeFit, ...] = ()
+    boundary: Boundary | None = None
 
     def find(self, metric: str, kind: str) -> int | None:
         """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
@@ -89,6 +100,8 @@ def study(
     chosen = tuple(points(sweep, metric, at) for metric, at in wanted)
     fits = tuple(fit(c, margin) for c in chosen)
     found = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS))
+    fallen = falls(sweep)
+    slow = times(sweep, level)
     late = edges(sweep)
     return Study(
         sweep,
@@ -103,6 +116,11 @@ def study(
         _verdict(sweep, planned, fits, found, late),
         judge_all(sweep, claims, own_claims),
         tuple(f for f in fits if (f.metric, f.at) in asked),
+        fallen,
+        growth((*found, *fallen)),
+        tuple(filter(None, (fit_sizes(c, margin) for c in chosen))),
+        tuple(fit_times(t, margin) for t in slow),
+        boundary(sweep),
     )
 
 
