@@ -1,0 +1,1 @@
+"""Searches: what runs next, from what the earlier ones showed."""
