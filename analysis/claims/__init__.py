@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 # paper (its file) -> its claims, in the order in which they are told
 CONTENTS: Mapping[str, tuple[str, ...]] = {
-    "three_factors": ("ratio_law", "sharpness_falls"),
+    "three_factors": (
+        "ratio_law", "sharpness_falls", "sharpness_falls_at_equal_loss", "equal_ratios_coincide",
+        "memorization_costs_less", "wider_on_the_line",
+    ),
 }
 NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)
 

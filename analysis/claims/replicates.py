@@ -59,3 +59,11 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
         return math.nan
     centred = x - x.mean()
     return float(centred @ y / (centred @ centred))
+
+
+def over(runs: pd.DataFrame, column: str, statistic: Callable[[pd.DataFrame], float]) -> float:
+    """Mean of the statistic over the groups of ``column``, such as ``setting``; NaN where it is NaN
+    in all of them."""
+    found = np.array([float(statistic(part)) for _, part in runs.groupby(column, sort=True)])
+    known = found[np.isfinite(found)]
+    return float(known.mean()) if len(known) else math.nan

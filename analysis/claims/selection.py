@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.claims.claim import NotTested
-from analysis.frames import Sweep
+from analysis.frames import NOISES, Sweep
 from analysis.points import At, Points, points
 from analysis.probes import read_probes
 
@@ -67,3 +67,18 @@ def probe_curves(sweep: Sweep, kind: str, quantities: Sequence[str]) -> pd.DataF
     if rows.empty:
         raise NotTested(f"curves of the probe {kind}")
     return rows
+
+
+def alike(sweep: Sweep, *but: str) -> pd.Series:
+    """By run_id, a number that runs share if their configs differ in the seed and in ``but`` alone.
+
+    ``but``: columns of ``runs``, or the beginnings of their names, such as ``lr`` and
+    ``config_train_lr_schedule``.
+    """
+    own = ("lr", "batch_size", *NOISES, "momentum", "weight_decay", "precision", "data_sha256",
+           "train_size")
+    runs, families = sweep.runs, tuple(name for name in but if name.startswith("config_"))
+    columns = [c for c in runs if (c in own and c not in but)
+               or (c.startswith("config_") and not c.startswith(families))]
+    groups = runs.groupby(columns, dropna=False, sort=True).ngroup()
+    return pd.Series(groups.to_numpy(), index=runs["run_id"], name="group")

@@ -1,18 +1,23 @@
-"""Three Factors Influencing Minima in SGD (Jastrzębski et al. 2018, arXiv 1711.04623)."""
+"""Three Factors Influencing Minima in SGD (Jastrzębski et al. 2018, arXiv 1711.04623).
 
+Equal schedules (B5) and where the law breaks (B4) are in linear_scaling.py.
+"""
+
+import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.claims import replicates, selection
+from analysis.claims import curves, replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.edges import SHARPNESS
 from analysis.frames import Sweep
-from analysis.labels import fixed
+from analysis.labels import fixed, number
 from analysis.laws import MARGIN, fit
-from analysis.points import END
+from analysis.points import END, At, logit, matched_loss
 from analysis.verdicts import sentence
 
 _PAPER = "Jastrzębski et al. 2018, Three Factors Influencing Minima in SGD"
@@ -38,23 +43,187 @@ def ratio_law(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
 
 @claim("three_factors/sharpness_falls", "B1", paper=_PAPER, grade="robust", bound=-0.8,
        words="higher values of the ratio of learning rate to batch size lead to wider minima",
-       test="Spearman correlation of η/S and λ_max at the end over the cells of a setting, seed by "
-            "seed, at fixed epochs: below −0.8")
+       test="Spearman correlation of η/S with λ_max (and the Frobenius norm of H where measured) "
+            "at the end over the cells of a setting, seed by seed, at fixed epochs: below −0.8")
 def sharpness_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Rank correlation over cells, averaged over settings, interval over seeds."""
+    names = {SHARPNESS: "λ_max"}
+    if sweep.measures("hessian_frobenius"):
+        names["hessian_frobenius"] = "‖H‖_F"
+    return _falls(sweep, names, END, options["bound"], "at equal epochs")
+
+
+@claim("three_factors/sharpness_falls_at_equal_loss", "B2", paper=_PAPER, grade="robust",
+       bound=-0.8, loss=0.0,
+       words="higher values of the ratio of learning rate to batch size lead to wider minima (not "
+             "only because they are further on in training)",
+       test="Spearman correlation of η/S and λ_max where the training loss first reaches a level "
+            "(the option loss; 0 takes the lowest that nine runs in ten reach) over the cells of a "
+            "setting, seed by seed: below −0.8. Expected for squared loss; open for cross-entropy")
+def sharpness_falls_at_equal_loss(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """As ``sharpness_falls``, at the same training loss."""
+    level = options["loss"] or matched_loss(sweep)
+    if not level:
+        raise NotTested("finished runs with a training loss above 0")
+    return _falls(sweep, {SHARPNESS: "λ_max"}, At("loss", level), options["bound"],
+                  f"at train loss {number(level)}")
+
+
+def _falls(sweep: Sweep, names: Mapping[str, str], where: At, bound: float,
+           stop_rule: str) -> Judgement:
+    effects, said, evidence, unreached = [], [], [], 0
+    for metric, name in names.items():
+        found = selection.at(sweep, metric, where, "spectrum")
+        frame = found.frame
+        selection.levels(frame, "ratio_group", 3, "values of η/S")
+        unreached = max(unreached, sum(e.count for e in found.exclusions))
+        interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
+            runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
+        effects.append(Effect(f"Spearman(η/S, {name})", interval, bound, "below", seeds))
+        verb = "falls" if interval.value < 0 else "does not fall"
+        said.append(f"{name} {where} {verb} with η/S: rank correlation {fixed(interval.value)} "
+                    f"over {frame['cell'].nunique()} cells")
+        cells = frame.groupby(["cell", "lr", "batch_size", "ratio"])["value"].median()
+        evidence += cells.reset_index().assign(metric=metric).to_dict("records")
+    note = f"{unreached} finished runs are left out: never {where}" if unreached else ""
+    return Judgement(tuple(effects), "; ".join(said), stop_rule, evidence, note)
+
+
+@claim("three_factors/equal_ratios_coincide", "B3", paper=_PAPER, grade="robust", share=0.2,
+       tolerance=2.0, factor=16.0,
+       words="runs of equal ratio of learning rate to batch size end equally wide, and their "
+             "losses follow the same curve over epochs",
+       test="cells of equal η/S up to 16 times the smallest batch: (1) standard deviation of log "
+            "λ_max at the end within a ratio over that across ratios below 0.2; (2) distance of "
+            "log train loss curves to the smallest batch's over the distance between seeds of a "
+            "cell below 2")
+def equal_ratios_coincide(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Both seed by seed; the yardstick between seeds is one a family."""
     frame = selection.at(sweep, SHARPNESS, END, "spectrum").frame
-    selection.levels(frame, "ratio_group", 3, "values of η/S")
-
-    def correlation(runs: pd.DataFrame) -> float:
-        found = [replicates.spearman(part["ratio"], part["y"])
-                 for _, part in runs.groupby("setting")]
-        return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
-
-    interval, seeds = replicates.over_seeds(frame, correlation)
-    cells = frame.groupby(["cell", "lr", "batch_size", "ratio"])["value"].median().reset_index()
+    least = frame.groupby(["setting", "ratio_group"])["batch_size"].transform("min")
+    frame = frame[frame["batch_size"] <= options["factor"] * least * (1 + 1e-9)]
+    sizes = frame.groupby(["setting", "ratio_group"])["batch_size"].transform("nunique")
+    frame = selection.where(frame, sizes > 1, "several batch sizes at one η/S")
+    selection.levels(frame, "ratio_group", 2, "values of η/S, each with several batch sizes")
+    spread, seeds = replicates.over_seeds(
+        frame, lambda runs: replicates.over(runs, "setting", _spread))
+    path, distances, evidence = selection.path(sweep, "train_loss"), [], []
+    for (setting, ratio), runs in frame.groupby(["setting", "ratio_group"]):
+        found = _to_smallest(path, runs)
+        distances.append(found)
+        evidence += found.assign(setting=setting, ratio=ratio).to_dict("records")
+    apart, by = replicates.over_seeds(
+        pd.concat(distances), lambda rows: float(rows["distance"].mean()))
+    said = (f"log λ_max varies {fixed(spread.value)} times as much within a ratio as across; loss "
+            f"curves at equal η/S lie {fixed(apart.value)} times as far apart as seeds do")
     return Judgement(
-        (Effect("Spearman(η/S, λ_max)", interval, options["bound"], "below", seeds),),
-        f"λ_max at the end falls with η/S: rank correlation {fixed(interval.value)} over "
-        f"{len(cells)} cells" if interval.value < 0 else
-        f"λ_max at the end does not fall with η/S: rank correlation {fixed(interval.value)}",
-        "at equal epochs", cells.to_dict("records"))
+        (Effect("sd within / sd across", spread, options["share"], "below", seeds),
+         Effect("distance of loss curves / between seeds", apart, options["tolerance"], "below",
+                by)), said, "at equal epochs", evidence,
+        f"batches up to {number(options['factor'])} times the smallest of their ratio")
+
+
+def _spread(runs: pd.DataFrame) -> float:
+    """Of one seed's cells in one setting."""
+    families = runs.groupby("ratio_group")["y"]
+    free = len(runs) - families.ngroups
+    if free < 1 or families.ngroups < 2:
+        return math.nan
+    within = math.sqrt(float(((runs["y"] - families.transform("mean")) ** 2).sum()) / free)
+    across = float(families.mean().std(ddof=1))
+    return within / across if across > 0 else math.inf
+
+
+def _to_smallest(path: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows (batch_size, seed, distance): each run's curve to the smallest batch's of its seed, over
+    the distance between seeds."""
+    table = curves.logs(path, "train_loss", set(runs["run_id"]))
+    yard = curves.between_seeds(table, [c["run_id"] for _, c in runs.groupby("cell")])
+    reference = runs["batch_size"].min()
+    first = runs[runs["batch_size"] == reference].set_index("seed")["run_id"]
+    rest = runs[(runs["batch_size"] > reference) & runs["seed"].isin(first.index)]
+    return pd.DataFrame([
+        {"batch_size": run.batch_size, "seed": run.seed,
+         "distance": curves.apart(table, first[run.seed], run.run_id) / yard}
+        for run in rest.itertuples()], columns=["batch_size", "seed", "distance"])
+
+
+@claim("three_factors/memorization_costs_less", "B7", paper=_PAPER, grade="open", memorized=0.4,
+       words="at an equal level of memorized random labels, a larger ratio of learning rate to "
+             "batch size gives a higher accuracy on clean validation data",
+       test="test accuracy where the accuracy on the relabelled training examples first reaches "
+            "0.4: its Spearman correlation with η/S over the cells of a setting, seed by seed, "
+            "above 0. Open: a small trial found the opposite")
+def memorization_costs_less(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Rank correlation at equal memorized fraction, averaged over noise levels."""
+    path = selection.path(sweep, "corrupted_accuracy", "memorization")
+    path = selection.where(path, path["label_noise"] > 0, "label noise above 0")
+    level = options["memorized"]
+    read = curves.reading(path, "test_accuracy", "corrupted_accuracy", level)
+    if read.empty:
+        raise NotTested(f"runs that memorize {number(level)} of the relabelled examples")
+    runs = sweep.finished[sweep.finished["run_id"].isin(read.index)]
+    runs = runs.assign(value=runs["run_id"].map(read))
+    runs = runs.assign(y=logit(runs["value"].to_numpy(), runs["test_size"].to_numpy(float)))
+    selection.levels(runs, "ratio_group", 3, "values of η/S that memorize as much")
+    interval, seeds = replicates.over_seeds(runs, lambda one: replicates.over(
+        one, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
+    cells = runs.groupby(["cell", "label_noise", "lr", "batch_size", "ratio"])["value"].mean()
+    lost = path["run_id"].nunique() - len(runs)
+    best, worst = (runs.loc[runs["ratio_group"] == r, "value"].mean()
+                   for r in (runs["ratio_group"].max(), runs["ratio_group"].min()))
+    return Judgement(
+        (Effect("Spearman(η/S, test accuracy)", interval, 0.0, "above", seeds),),
+        f"with {number(level)} of the random labels memorized, test accuracy is {fixed(best)} at "
+        f"the largest η/S and {fixed(worst)} at the smallest",
+        f"at {number(level)} of the relabelled examples memorized",
+        cells.reset_index().to_dict("records"),
+        f"{lost} finished runs never memorize as much" if lost else "")
+
+
+@claim("three_factors/wider_on_the_line", "B8", paper=_PAPER, grade="likely",
+       words="on the line between two minima the loss rises more slowly on the side of the one "
+             "with the higher ratio of learning rate to batch size",
+       test="probe interpolation between runs of one seed and different η/S: log of the half-"
+            "width (distance at which the loss has risen by the probe's rise) at the higher "
+            "ratio's end over that at the lower's, outwards and inwards, above 0")
+def wider_on_the_line(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:  # noqa: ARG001
+    """Mean log ratio of widths of a seed's pairs; both ends share the line, hence its length."""
+    rows = selection.probe_curves(sweep, "interpolation", ["interpolation_half_width"])
+    runs = sweep.runs.set_index("run_id")
+    found = []
+    for probe_id, part in rows.groupby("subject_id"):
+        a, b = part["run_ids"].iloc[0][:2]
+        if not {a, b} <= set(runs.index) or runs.at[a, "seed"] != runs.at[b, "seed"]:
+            continue
+        first, second = runs.at[a, "ratio_group"], runs.at[b, "ratio_group"]
+        width = part.set_index("series")["value"]
+        for side in ("out", "in"):
+            ratio = _log_ratio(width, f"first_{side}", f"second_{side}")
+            if first != second and math.isfinite(ratio):
+                found.append({"probe_id": probe_id, "seed": runs.at[a, "seed"], "side": side,
+                              "lower": min(first, second), "higher": max(first, second),
+                              "log_width_ratio": ratio if first > second else -ratio})
+    if not found:
+        raise NotTested("the probe interpolation between runs of one seed and different η/S")
+    frame = pd.DataFrame(found)
+    interval, seeds = replicates.over_seeds(frame, lambda one: one["log_width_ratio"].mean())
+    rise = json.loads(rows["options"].iloc[0]).get("rise")
+    return Judgement(
+        (Effect("log(width at higher η/S / at lower)", interval, 0.0, "above", seeds),),
+        f"the minimum of the higher η/S is {number(math.exp(interval.value))} times as wide on the "
+        f"line between the two", f"at equal epochs, where the loss has risen by {rise}", found,
+        "widths grow with the weights' norm: compare nets of one architecture alone")
+
+
+def _log_ratio(width: pd.Series, first: str, second: str) -> float:
+    """log(first / second); where one is not reached on the line, of what was looked at, which is
+    kept only if the sign is certain."""
+    seen = [(width.get(n), width.get(f"{n}_at_least")) for n in (first, second)]
+    values = [w if w is not None else least for w, least in seen]
+    if any(v is None or not v > 0 for v in values):
+        return math.nan
+    ratio = math.log(values[0] / values[1])
+    open_ends = [w is None for w, _ in seen]
+    certain = not any(open_ends) or (open_ends[0] and ratio > 0) or (open_ends[1] and ratio < 0)
+    return ratio if certain and not all(open_ends) else math.nan

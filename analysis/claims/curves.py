@@ -1,0 +1,60 @@
+"""Runs' curves against epochs: how far two runs are apart, seed by seed, and what they read where
+another quantity reaches a level."""
+
+import math
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import pandas as pd
+
+_GRID = 64
+
+
+def logs(rows: pd.DataFrame, quantity: str, run_ids: Collection[str]) -> pd.DataFrame:
+    """run_id -> the logarithm of the quantity at 64 epochs: (runs, 64).
+
+    The epochs lie evenly between the last first snapshot (step 0 left out) and the first end among
+    the runs; between snapshots it is read linearly. Runs with fewer than two values are left out.
+    """
+    rows = rows[rows["run_id"].isin(list(run_ids)) & (rows["step"] > 0) & (rows[quantity] > 0)]
+    paths = {str(run_id): (path["epoch"].to_numpy(float), np.log(path[quantity].to_numpy(float)))
+             for run_id, path in rows.groupby("run_id") if len(path) > 1}
+    if not paths:
+        return pd.DataFrame(columns=range(_GRID))
+    start, end = max(e[0] for e, _ in paths.values()), min(e[-1] for e, _ in paths.values())
+    grid = np.linspace(start, max(start, end), _GRID)
+    return pd.DataFrame({name: np.interp(grid, *path) for name, path in paths.items()}).T
+
+
+def apart(curves: pd.DataFrame, first: str, second: str) -> float:
+    """Root mean square over epochs of the difference of two runs' curves; NaN if one is missing."""
+    if first not in curves.index or second not in curves.index:
+        return math.nan
+    return float(np.sqrt(np.mean((curves.loc[first] - curves.loc[second]) ** 2)))
+
+
+def between_seeds(curves: pd.DataFrame, cells: Iterable[Collection[str]]) -> float:
+    """The yardstick: root mean square distance between the seeds of a cell, the median over cells.
+
+    ``cells``: the run ids of each. NaN where no cell has two runs.
+    """
+    found = []
+    for cell in cells:
+        table = curves.loc[curves.index.intersection(list(cell))].to_numpy(float)
+        if len(table) > 1:
+            found.append(math.sqrt(2.0 * float(table.var(axis=0, ddof=1).mean())))
+    return float(np.median(found)) if found else math.nan
+
+
+def reading(rows: pd.DataFrame, metric: str, along: str, level: float) -> pd.Series:
+    """run_id -> the metric where ``along`` first reaches ``level`` from below, read linearly
+    between the two snapshots around. Runs that never do, or did at their first, are left out."""
+    found = {}
+    for run_id, path in rows[rows[along].notna() & rows[metric].notna()].groupby("run_id"):
+        x, y = path[along].to_numpy(float), path[metric].to_numpy(float)
+        reached = np.flatnonzero(x >= level)
+        if len(reached) and reached[0] > 0:
+            i = reached[0]
+            share = (level - x[i - 1]) / (x[i] - x[i - 1])
+            found[str(run_id)] = float(y[i - 1] + share * (y[i] - y[i - 1]))
+    return pd.Series(found, dtype=float)
