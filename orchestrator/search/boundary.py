@@ -1,0 +1,175 @@
+"""The boundary of stability: the largest η that does not diverge, as a function of S.
+
+Each combination of the other scalars is a line along log η with a threshold of its own; lines that
+differ in S alone inform each other. A pack goes where the boundary is least certain, all of it to
+one line: W points shrink a bracket by W + 1.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.search.smooth import Known, expected
+from orchestrator.search.threshold import Belief, Expected, Threshold
+
+Scalars = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The boundary on one line. ``scalars``: what is fixed there. ``low``, ``high``: the largest
+    stable and the smallest unstable η, or where chance decides (``softness`` > 0, in log η) the
+    95 % interval of the η at which half of the runs diverge. ``state``: ``found``, ``open``
+    (further runs would narrow it), ``stable everywhere`` or ``unstable everywhere`` in the space;
+    of the latter two one end is unknown (0 or ∞)."""
+
+    scalars: Scalars
+    value: float
+    low: float
+    high: float
+    softness: float
+    state: str
+    runs: int
+    diverged: int
+
+    def __str__(self) -> str:
+        """As a line of a terminal."""
+        where = ", ".join(f"{k} = {v}" for k, v in self.scalars.items())
+        over = f"({self.diverged} of {self.runs} runs diverged)"
+        if self.state == "stable everywhere":
+            return f"{where}: stable up to η = {self.low:.6g}, the end of the space {over}"
+        if self.state == "unstable everywhere":
+            return f"{where}: unstable from η = {self.high:.6g} on, the end of the space {over}"
+        soft = f", where chance decides within a factor {math.exp(self.softness):.3g}"
+        return (f"{where}: η* = {self.value:.6g} [{self.low:.6g}, {self.high:.6g}]"
+                f"{soft if self.softness else ''}{' still open' if self.state == 'open' else ''} "
+                f"{over}")
+
+
+class Boundary:
+    """Proposes packs of η on one line each until every edge is known to ``resolution``.
+
+    ``lines``: the other scalars of each line. Where they hold ``batch_size`` as a number, lines
+    that agree in all else share a smooth prior in log S. ``seeds``: the points of a pack take turns
+    among that many, so that the edge is where half of the seeds diverge.
+
+    Deterministic: what is asked follows from the options and from what was told.
+    """
+
+    def __init__(self, low: float, high: float, lines: Sequence[Scalars], *,
+                 resolution: float = 0.01, seeds: int = 1, name: str = "lr"):
+        self.name, self.seeds, self.resolution = name, seeds, resolution
+        self._ends = math.log(low), math.log(high)
+        self._lines = [dict(line) for line in lines]
+        self._known = [Threshold(*self._ends) for _ in lines]
+        self._pending: list[set[tuple[float, int]]] = [set() for _ in lines]
+        self._asked = 0
+
+    def ask(self, width: int) -> list[dict[str, Any]]:
+        """Up to ``width`` points of the line that is least certain and has none under way. Empty
+        where every line is known or under way."""
+        free = [i for i in range(len(self._lines)) if not self._pending[i] and self._open(i)]
+        if not free:
+            return []
+        beliefs = {i: self._expected(i) for i in free}
+        soft = self._softness
+        spread = {i: self._known[i].belief(beliefs[i], soft).spread for i in free}
+        middle = (len(self._lines) - 1) / 2
+        line = max(free, key=lambda i: (round(spread[i], 9), -abs(i - middle), -i))
+        found = []
+        for x in self._known[line].next(width, beliefs[line], soft):
+            value = float(f"{math.exp(x):.12g}")
+            seed = self._asked % self.seeds
+            self._asked += 1
+            self._pending[line].add((value, seed))
+            point = {self.name: value, **self._lines[line]}
+            found.append({**point, "seed": seed} if self.seeds > 1 else point)
+        return found
+
+    def tell(self, point: Scalars, diverged: bool | None) -> None:
+        """What became of a run, asked for or not; None where it says nothing (it failed). A run of
+        no line of this space is passed over."""
+        line = self._line(point)
+        if line is None:
+            return
+        value = float(f"{point[self.name]:.12g}")
+        self._pending[line].discard((value, point.get("seed", 0) if self.seeds > 1 else 0))
+        if diverged is not None:
+            self._known[line] = self._known[line].told(math.log(value), unstable=diverged)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further run would be asked for."""
+        return not any(self._open(i) for i in range(len(self._lines)))
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """What is known of each line."""
+        return tuple(self._edge(i) for i in range(len(self._lines)))
+
+    def _line(self, point: Scalars) -> int | None:
+        alike = (i for i, line in enumerate(self._lines)
+                 if all(point.get(k) == v for k, v in line.items()))
+        return next(alike, None)
+
+    @property
+    def _softness(self) -> float:
+        """How soft the edges are, as told by those where chance was seen to decide; else 0."""
+        seen = [k.belief().softness for k in self._known if not k.sharp]
+        return math.exp(sum(map(math.log, seen)) / len(seen)) if seen else 0.0
+
+    def _interval(self, i: int) -> tuple[float, float]:
+        """Of log η*; infinite where an end is not known."""
+        belief = self._known[i].belief(self._expected(i), self._softness)
+        return _between(self._known[i], belief)
+
+    def _open(self, i: int) -> bool:
+        low, high = self._interval(i)
+        beyond = low >= self._ends[1] or high <= self._ends[0]
+        return not beyond and high - low > math.log1p(self.resolution) + 1e-12
+
+    def _expected(self, i: int) -> Expected | None:
+        """What the lines say that differ from line ``i`` in S alone."""
+        place = _place(self._lines[i])
+        if place is None:
+            return None
+        others, softness = [], self._softness
+        for j, line in enumerate(self._lines):
+            at = _place(line)
+            if j != i and at is not None and _rest(line) == _rest(self._lines[i]):
+                low, high = _between(self._known[j], self._known[j].belief(None, softness))
+                if math.isfinite(high - low):
+                    others.append(Known(at, (low + high) / 2, (high - low) / 12**0.5))
+        return expected(place, others)
+
+    def _edge(self, i: int) -> Edge:
+        known, (low, high) = self._known[i], self._interval(i)
+        belief = known.belief(self._expected(i), self._softness)
+        state = "open" if self._open(i) else "found"
+        if low >= self._ends[1]:
+            state = "stable everywhere"
+        elif high <= self._ends[0]:
+            state = "unstable everywhere"
+        middle = belief.quantile(0.5) if belief.softness else (low + high) / 2
+        value = math.exp(middle) if math.isfinite(middle) else math.nan
+        return Edge(self._lines[i], value, math.exp(low), math.exp(high), belief.softness, state,
+                    len(known.stable) + len(known.unstable), len(known.unstable))
+
+
+def _between(known: Threshold, belief: Belief) -> tuple[float, float]:
+    """The bracket of a sharp edge, the 95 % interval of a soft one."""
+    if belief.softness == 0:
+        return known.largest_stable, known.smallest_unstable
+    return belief.quantile(0.025), belief.quantile(0.975)
+
+
+def _place(line: Scalars) -> float | None:
+    """log S, where S is a number."""
+    size = line.get("batch_size")
+    number = isinstance(size, int | float) and not isinstance(size, bool)
+    return math.log(size) if number and size > 0 else None
+
+
+def _rest(line: Scalars) -> dict[str, Any]:
+    return {k: v for k, v in line.items() if k != "batch_size"}

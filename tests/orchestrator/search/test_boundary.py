@@ -1,0 +1,137 @@
+"""The boundary's proposer, on simulated outcomes with a boundary that is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from orchestrator.search.boundary import Boundary
+
+SIZES = (8, 32, 128, 512)
+LOW, HIGH = 1e-3, 10.0
+
+
+def edge(size):
+    """η* = 2 / (λ (1 + n / S)), λ = 3 and n = 20."""
+    return 2 / (3 * (1 + 20 / size))
+
+
+def lines(sizes=SIZES, **more):
+    return [{"batch_size": s, **more} for s in sizes]
+
+
+def search(boundary, width, star=edge, softness=0.0, budget=5000, rng=None):
+    """Runs until the proposer ends or the budget is spent; the number of runs."""
+    runs = 0
+    while runs < budget and (points := boundary.ask(width)):
+        assert len({p["batch_size"] for p in points}) == 1, "a pack has one batch size"
+        for p in points:
+            shift = softness * rng.logistic() if softness else 0.0
+            boundary.tell(p, math.log(p["lr"]) > math.log(star(p["batch_size"])) + shift)
+        runs += len(points)
+    return runs
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, 16])
+def test_found_to_one_per_cent_with_a_tenth_of_a_grids_runs(width):
+    boundary = Boundary(LOW, HIGH, lines())
+    runs = search(boundary, width)
+    grid = len(SIZES) * math.log(HIGH / LOW) / math.log(1.01)
+    assert runs <= grid / 10
+    assert boundary.finished
+    for found in boundary.edges:
+        assert found.state == "found"
+        assert found.low <= edge(found.scalars["batch_size"]) < found.high <= found.low * 1.0101
+
+
+def test_a_smooth_boundary_costs_less_than_its_lines_alone():
+    sizes = [2**k for k in range(3, 13)]
+    together = search(Boundary(LOW, HIGH, lines(sizes)), 4)
+    alone = sum(search(Boundary(LOW, HIGH, lines([s])), 4) for s in sizes)
+    assert together <= 0.75 * alone
+
+
+def test_a_boundary_that_jumps_is_found_all_the_same():
+    """Neighbours are evidence, not proof."""
+    star = {8: 1.0, 32: 0.01, 128: 5.0, 512: 0.002}.__getitem__
+    boundary = Boundary(LOW, HIGH, lines())
+    assert search(boundary, 8, star) < 200
+    for found in boundary.edges:
+        assert found.low <= star(found.scalars["batch_size"]) <= found.high
+
+
+@pytest.mark.parametrize(("star", "state", "words"), [
+    (lambda _: 20.0, "stable everywhere", "stable up to η = 10, the end of the space"),
+    (lambda _: 1e-4, "unstable everywhere", "unstable from η = 0.001 on, the end of the space")])
+def test_a_space_without_a_boundary_says_so(star, state, words):
+    """After two packs a line, not by bisecting towards its end for ever."""
+    boundary = Boundary(LOW, HIGH, lines())
+    assert search(boundary, 8, star) <= 16 * len(SIZES)
+    assert all(e.state == state and words in str(e) for e in boundary.edges)
+
+
+def test_other_scalars_have_boundaries_of_their_own():
+    boundary = Boundary(LOW, HIGH, lines((8, 32), momentum=0.0) + lines((8, 32), momentum=0.9))
+    while points := boundary.ask(4):
+        for p in points:
+            boundary.tell(p, p["lr"] > edge(p["batch_size"]) * (1 - p["momentum"]))
+    for found in boundary.edges:
+        star = edge(found.scalars["batch_size"]) * (1 - found.scalars["momentum"])
+        assert found.low <= star <= found.high
+
+
+def test_chance_near_the_edge_is_told_and_its_middle_found():
+    """The median threshold, from outcomes that no single threshold explains."""
+    boundary = Boundary(LOW, HIGH, lines((32, 128)), resolution=0.05)
+    search(boundary, 8, softness=0.03, budget=400, rng=np.random.default_rng(1))
+    for found in boundary.edges:
+        assert found.softness > 0
+        assert found.low * 0.97 <= edge(found.scalars["batch_size"]) <= found.high * 1.03
+        assert "where chance decides" in str(found)
+
+
+def test_seeds_take_turns():
+    """So the edge is where half of the seeds diverge."""
+    points = Boundary(LOW, HIGH, lines([8]), seeds=3).ask(6)
+    assert [p["seed"] for p in points] == [0, 1, 2, 0, 1, 2]
+    assert "seed" not in Boundary(LOW, HIGH, lines([8])).ask(1)[0]
+
+
+def test_packs_under_way_go_to_other_lines_and_end_in_silence():
+    """Several trials run at once: none repeats another's points."""
+    boundary = Boundary(LOW, HIGH, lines((8, 32)))
+    first, second = boundary.ask(4), boundary.ask(4)
+    assert {p["batch_size"] for p in (first[0], second[0])} == {8, 32}
+    assert boundary.ask(4) == []
+    assert not boundary.finished
+    for p in first:
+        boundary.tell(p, None)  # failed: nothing learnt, and the line is free again
+    assert boundary.ask(4) == first
+
+
+def test_rows_of_earlier_sweeps_are_knowledge():
+    boundary = Boundary(LOW, HIGH, lines([8]))
+    boundary.tell({"lr": 0.1, "batch_size": 8}, diverged=False)
+    boundary.tell({"lr": 0.3, "batch_size": 8}, diverged=True)
+    boundary.tell({"lr": 0.3, "batch_size": 999}, diverged=True)  # of another space
+    assert all(0.1 < p["lr"] < 0.3 for p in boundary.ask(4))
+
+
+def test_the_same_outcomes_bring_the_same_questions():
+    asked = []
+    for _ in range(2):
+        boundary, trace = Boundary(LOW, HIGH, lines()), []
+        while points := boundary.ask(3):
+            trace += points
+            for p in points:
+                boundary.tell(p, p["lr"] > edge(p["batch_size"]))
+        asked.append(trace)
+    assert asked[0] == asked[1]
+
+
+def test_a_full_batch_is_a_line_without_neighbours():
+    boundary = Boundary(LOW, HIGH, [{"batch_size": "full", "init_scale": s} for s in (0.5, 1.0)])
+    while points := boundary.ask(8):
+        for p in points:
+            boundary.tell(p, p["lr"] > 0.4 / p["init_scale"])
+    assert [e.low <= 0.4 / s <= e.high for e, s in zip(boundary.edges, (0.5, 1.0), strict=True)]
