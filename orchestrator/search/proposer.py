@@ -1,10 +1,11 @@
 """What a search is: asked for points, told what became of them.
 
-A proposer is deterministic: what it asks follows from its options, from what was told, and from
-the order of both. So its state is rebuilt by asking and telling it again what the journal holds.
+A proposer is deterministic: what it asks follows from its options and from what it was told and
+asked for before. It is never pickled: a search that goes on tells a new one what has ended and lets
+it adopt what is under way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,7 +14,11 @@ Status = Literal["finished", "diverged", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Point:
-    """A place in the space: the value of each of its names, as they stand in ``space``."""
+    """A place in the space: the value of each of its names, as they stand in ``space``.
+
+    A proposer that places single seeds itself adds ``seed``; else each point is trained with all
+    seeds of the search.
+    """
 
     values: Mapping[str, Any]
 
@@ -42,6 +47,11 @@ class Proposer(Protocol):
         """Up to ``width`` points that can be trained as one pack: alike in batch size, model and
         length. Empty: nothing more to ask before something is told (or ever, if nothing is under
         way)."""
+        ...
+
+    def adopt(self, points: Sequence[Point]) -> None:
+        """Takes over points that were asked for in an earlier session and are still under way, as
+        if ``ask`` had just given them."""
         ...
 
     def tell(self, point: Point, outcome: Outcome) -> None:
