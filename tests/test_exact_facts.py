@@ -31,6 +31,15 @@ ELSEWHERE = [
      "test_estimates_are_unbiased_over_partitions_of_a_frozen_net"),
     ("a cut of dimension d meets an n-wedge iff d + n >= D", "Fort & Jastrzebski 2019, section 3",
      "tests/trainables/landscape/test_wedge.py::test_thresholds_are_D_minus_n"),
+    ("on a quadratic with C = H: (eta/2S) sum of lambda/(2 - eta lambda), not (eta/4S) Tr H",
+     "Jastrzebski et al. 2017", "tests/trainables/landscape/test_quadratic.py::"
+     "test_the_excess_loss_is_the_exact_one_and_not_the_sdes"),
+    ("psi^2 grows by (1 - eta lambda)^2 + s^2 eta^2 (N - S)/(S (N - 1))",
+     "Jastrzebski et al. 2020, section 3", "tests/trainables/landscape/test_break_even.py::"
+     "test_growth_and_break_even_are_the_predicted_ones"),
+    ("the two-batch estimators by either rule of drawing", "McCandlish et al. 2018, App. A.1",
+     "tests/trainables/landscape/test_noise_estimators.py::"
+     "test_unbiased_over_every_batch_there_is"),
     ("normalised sharpness does not see a rescaling of ReLU layers", "Dinh et al. 2017",
      "tests/trainables/monitors/test_spectrum.py::"
      "test_rescaled_relu_layers_leave_the_normalized_sharpness_as_it_is"),

@@ -104,6 +104,17 @@ def _positive(default: float, most: float = float("inf")) -> Option:
                   "a positive number" + (f" up to {most:g}" if most < float("inf") else ""))
 
 
+def _positives(*default: float) -> Option:
+    """A list of positive numbers, ascending, each once."""
+    one = _positive(1.0)
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, list | tuple) and bool(value) and all(map(one.accepts, value))
+
+    return Option(list(default), accepts, "a list of positive numbers",
+                  lambda value: sorted(set(map(float, value))))
+
+
 def _evaluations(points: float, sizes: Sizes) -> float:
     """GE of the losses of that many points on the training and the test set."""
     return points * (sizes.train + sizes.test) / (3 * sizes.train)
@@ -225,5 +236,42 @@ PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in (
                        "origin, series such as least_20 and found_20 (n = 20)",
          "wedge_threshold": "n; smallest dimension of the cut with a loss below the tolerance, "
                             "series least, found, theory (D - n)"},
+        lambda *_: 0.0, weights=False),
+    ProbeKind(
+        "quadratic", "trainables.landscape.quadratic:probe",
+        {"lr": _positives(0.05, 0.2, 0.4), "batch_size": _wholes(4, 16),
+         "dimension": whole(20, 1, 10_000), "lowest": _positive(0.1), "highest": _positive(4.0),
+         "chains": whole(1000, 2, 1_000_000), "steps": whole(500, 1, 10**7)},
+        "none",
+        {"quadratic_excess": "eta; stationary excess loss, series measured_4, exact_4, sde_4 (S = "
+                             "4), …; no eta at which the quadratic is unstable",
+         "quadratic_error": "eta; standard error of the measured one, series 4, … (S)",
+         "quadratic_z": "eta; (measured - exact) / that error, series 4, … (S)"},
+        lambda *_: 0.0, weights=False),
+    ProbeKind(
+        "break_even", "trainables.landscape.break_even:probe",
+        {"lr": _positives(0.05, 0.1, 0.2), "batch_size": _wholes(1, 2, 4, 12),
+         "examples": whole(12, 2, 10_000), "curvature": _positive(10.0), "alpha": _positive(1.0),
+         "draws": whole(10_000, 2, 10**7)},
+        "none",
+        {"break_even_growth": "eta; mean of psi(t+1)^2 / psi(t)^2, series measured_4, predicted_4 "
+                              "(S = 4), …",
+         "break_even_error": "eta; standard error of the measured one, 0 where it is over all "
+                             "minibatches, series 4, … (S)",
+         "break_even_curvature": "eta; curvature at which the growth is 1, series found_4, "
+                                 "predicted_4 (S = 4), …"},
+        lambda *_: 0.0, weights=False),
+    ProbeKind(
+        "noise_estimators", "trainables.landscape.noise_estimators:probe",
+        {"small": _wholes(1, 4), "big": _wholes(16, 64), "examples": whole(200, 2, 100_000),
+         "dimension": whole(10, 1, 10_000), "draws": whole(20_000, 2, 10**7)},
+        "none",
+        {"noise_estimator_trace": "B_big; mean of the estimates of Tr Sigma and its exact value, "
+                                  "series with_replacement_4_mean, without_replacement_4_exact "
+                                  "(B_small = 4), …",
+         "noise_estimator_gradient": "B_big; the same of |G|^2",
+         "noise_estimator_scale": "B_big; the ratio of the two, of the means and exact",
+         "noise_estimator_z": "B_big; (mean - exact) / standard error, series "
+                              "trace_with_replacement_4, gradient_without_replacement_4, …"},
         lambda *_: 0.0, weights=False),
 )}
