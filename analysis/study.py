@@ -10,6 +10,7 @@ from analysis.claims.judging import judge_all
 from analysis.collapse import Break, breaks
 from analysis.edges import SHARPNESS, Edge, edges
 from analysis.falls import falls
+from analysis.findings import findings
 from analysis.folder import Where
 from analysis.frames import Exclusion, Sweep, load
 from analysis.labels import count, fixed, label, listed
@@ -26,7 +27,8 @@ class Study:
     """``chosen`` are the points of ``fits``, in the same order. ``planned``: runs in the plan.
     ``asked``: the fits of metrics that were asked for beside the usual. ``breaks`` are by curves,
     ``falls`` by the final test accuracy, ``growths`` both against N; ``sizes``: laws with N in
-    them; ``times``: of times that some runs did not see; ``boundary``: of divergence."""
+    them; ``times``: of times that some runs did not see; ``boundary``: of divergence;
+    ``findings``: what they say, in sentences."""
 
     sweep: Sweep
     planned: int
@@ -45,6 +47,7 @@ class Study:
     sizes: tuple[SizeFit, ...] = ()
     times: tuple[TimeFit, ...] = ()
     boundary: Boundary | None = None
+    findings: tuple[str, ...] = ()
 
     def find(self, metric: str, kind: str) -> int | None:
         """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
@@ -99,28 +102,30 @@ def study(
     wanted = list(dict.fromkeys((*usual, *asked)))
     chosen = tuple(points(sweep, metric, at) for metric, at in wanted)
     fits = tuple(fit(c, margin) for c in chosen)
-    found = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS))
-    fallen = falls(sweep)
-    slow = times(sweep, level)
-    late = edges(sweep)
+    found, fallen = (*breaks(sweep, "train_loss"), *breaks(sweep, SHARPNESS)), falls(sweep)
+    slow = tuple(fit_times(t, margin) for t in times(sweep, level))
+    grown = growth((*found, *fallen))
+    sizes = tuple(filter(None, (fit_sizes(c, margin) for c in chosen)))
+    edge, late = boundary(sweep), edges(sweep)
     return Study(
-        sweep,
-        planned,
-        level,
-        chosen,
-        fits,
-        tuple(spread(c) for c in chosen),
-        found,
-        late,
-        cautions(sweep, fits),
-        _verdict(sweep, planned, fits, found, late),
-        judge_all(sweep, claims, own_claims),
-        tuple(f for f in fits if (f.metric, f.at) in asked),
-        fallen,
-        growth((*found, *fallen)),
-        tuple(filter(None, (fit_sizes(c, margin) for c in chosen))),
-        tuple(fit_times(t, margin) for t in slow),
-        boundary(sweep),
+        sweep=sweep,
+        planned=planned,
+        level=level,
+        chosen=chosen,
+        fits=fits,
+        spreads=tuple(spread(c) for c in chosen),
+        breaks=found,
+        edges=late,
+        cautions=cautions(sweep, fits),
+        verdict=_verdict(sweep, planned, fits, found, late),
+        claims=judge_all(sweep, claims, own_claims),
+        asked=tuple(f for f in fits if (f.metric, f.at) in asked),
+        falls=fallen,
+        growths=grown,
+        sizes=sizes,
+        times=slow,
+        boundary=edge,
+        findings=findings(fits, slow, edge, grown, sizes),
     )
 
 
@@ -179,6 +184,7 @@ def lines(study: Study) -> tuple[str, ...]:
     if study.edges and _at_the_edge(study.edges) not in study.verdict:
         text.append(_at_the_edge(study.edges))
     text += [sentence(fitted) for fitted in study.asked]
+    text += study.findings
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")

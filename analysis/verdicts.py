@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from analysis.collapse import Break
 from analysis.crossed import Interval
 from analysis.labels import count, fixed, interval, label, number
-from analysis.laws import LEVEL, Fit, Verdict
+from analysis.laws import FREE, LEVEL, Fit, Verdict
 
 _HOPELESS = 50.0
 
@@ -40,6 +40,11 @@ def ratio_name(fit: Fit) -> str:
 
 def _holds(fit: Fit) -> str:
     exponent = written(fit.laws["ratio"].exponents["a"])
+    if bends(fit) and fit.basis != FREE:
+        return (
+            f"follows {ratio_name(fit)}, though not as a power: at equal ratio it changes as S to "
+            f"the {written(fit.total)} {_over(fit)}"
+        )
     return (
         f"follows {ratio_name(fit)}: a + b = {written(fit.total)}, exponent {exponent} {_over(fit)}"
     )
@@ -102,7 +107,9 @@ _CLAUSES = {
 def decides(fit: Fit) -> str:
     """What would decide an undecided fit; empty for the others.
 
-    An interval shrinks as the root of its sample: it must fit between the estimate and the margin.
+    The interval's half must fit between the estimate and the margin. Its variance between seeds
+    shrinks with their number, that between cells with theirs: where that alone is too wide, no
+    number of seeds will do.
     """
     if fit.verdict is Verdict.NOT_FITTED:
         return "cells with different η and S that finish"
@@ -112,10 +119,16 @@ def decides(fit: Fit) -> str:
         return "cells in which η and S vary apart"
     gap = abs(fit.margin - abs(fit.total.value))
     more = (fit.total.half / gap) ** 2 if gap > 0 else math.inf
-    what = "seeds" if fit.seed_share > 0.5 else "cells, or a wider grid"
     if more > _HOPELESS:
-        return f"hardly anything: the estimate lies at the margin; more {what} might move it"
-    return f"about {number(max(more, 1.1), 2)} times as many {what}"
+        return "hardly anything: the estimate lies at the margin; more runs might move it"
+    cells = math.ceil(fit.cells * max(more, 1.1))
+    if fit.seed_share == 0:
+        return f"about {cells} cells (now {fit.cells}), or a wider grid"
+    room = 1 / max(more, 1.1) - (1 - fit.seed_share)
+    if room <= 0:
+        return f"about {cells} cells (now {fit.cells}), or a wider grid; seeds alone will not do"
+    seeds = math.ceil(fit.seeds * fit.seed_share / room)
+    return f"about {seeds} seeds (now {fit.seeds})"
 
 
 def headline(fits: Sequence[Fit], breaks: Sequence[Break]) -> str:

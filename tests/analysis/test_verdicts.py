@@ -54,13 +54,16 @@ def test_the_numbers_in_the_sentence_are_the_fit_s():
 @pytest.mark.parametrize(
     ("value", "half", "share", "words"),
     [
-        # the half width must shrink from 0.1 to the gap 0.05: (0.1 / 0.05)² = 4 times the sample
-        (0.05, 0.1, 0.9, "about 4 times as many seeds"),
-        (-0.05, 0.1, 0.1, "about 4 times as many cells, or a wider grid"),
-        (0.15, 0.1, 0.9, "about 4 times as many seeds"),  # from outside the margin as well
+        # of 16 cells and 3 seeds; the half width must shrink from 0.1 to the gap 0.05, the variance
+        # to a quarter: that of the cells stays, 3 · 0.9 / (0.25 − 0.1) seeds
+        (0.05, 0.1, 0.9, "about 18 seeds (now 3)"),
+        (0.15, 0.1, 1.0, "about 12 seeds (now 3)"),  # from outside the margin as well
+        # what is left between cells is too much for any number of seeds
+        (-0.05, 0.1, 0.1, "about 64 cells (now 16), or a wider grid; seeds alone will not do"),
+        (-0.05, 0.1, 0.0, "about 64 cells (now 16), or a wider grid"),
         (0.1, 0.1, 0.9, "hardly anything"),
         (0.099, 0.1, 0.9, "hardly anything"),
-        (0.05, 0.05, 0.9, "about 1.1 times"),  # never less than what there is
+        (0.05, 0.05, 0.9, "about 4 seeds (now 3)"),  # never less than what there is
     ],
 )
 def test_what_would_decide_it_is_arithmetic(value, half, share, words):
