@@ -18,6 +18,13 @@ CONTENTS: Mapping[str, tuple[str, ...]] = {
         "ratio_law", "sharpness_falls", "sharpness_falls_at_equal_loss", "equal_ratios_coincide",
         "memorization_costs_less", "wider_on_the_line",
     ),
+    "break_even": (
+        "peaks_fall", "noise_falls", "conditioning_improves", "curvature_moves_with_noise",
+        "breaks_even_early", "peak_is_bounded", "batch_norm_is_not_enough",
+    ),
+    "linear_scaling": (
+        "critical_factor_grows", "momentum_enters_the_noise_scale", "schedules_interchange",
+    ),
 }
 NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)
 

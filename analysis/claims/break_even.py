@@ -1,0 +1,245 @@
+"""The Break-Even Point on Optimization Trajectories of Deep Neural Networks (Jastrzębski et al.
+2020, arXiv 2002.09572). H: Hessian of the training loss; K: covariance of the examples' gradients.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import replicates, selection
+from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.edges import SHARPNESS
+from analysis.frames import Sweep
+from analysis.labels import fixed, number
+from analysis.points import matched_loss
+
+_PAPER = "Jastrzębski et al. 2020, The Break-Even Point on Optimization Trajectories of DNNs"
+_NOISE, _TRACE, _CONDITION = "k_lambda_max", "k_trace", "k_condition"
+_MONITORS = {SHARPNESS: "spectrum", "hessian_trace": "spectrum"}
+_NAMES = {SHARPNESS: "λ_H", _NOISE: "λ_K", _TRACE: "Tr K", "hessian_trace": "Tr H",
+          _CONDITION: "λ_K*/λ_K"}
+_SCHEDULES = ("config_train_lr_schedule_name", "config_train_batch_schedule_name")
+
+
+def peaks(sweep: Sweep, metric: str, options: Mapping[str, Any],
+          batch_norm: bool = False) -> tuple[pd.DataFrame, str, str]:
+    """The largest value of each run between an epoch and a training loss that all are to reach.
+
+    The first ``from_epoch`` epochs are left out: there the start's own curvature rules. A run that
+    does not reach the loss may have its peak before it, and is left out. Returns rows (run_id,
+    cell, setting, seed, lr, batch_size, ratio_group, value, y = log value, epoch), the stop rule
+    and a note.
+    """
+    path = _nets(sweep, selection.path(sweep, metric, _MONITORS.get(metric, "gradient_noise")),
+                 batch_norm)
+    late = (path["step"] > 0) & (path["epoch"] >= options["from_epoch"])
+    path = path[late & (path[metric] > 0)]
+    level = options["loss"] or matched_loss(sweep)
+    if not level or path.empty:
+        raise NotTested(f"finished runs with {metric} after epoch {number(options['from_epoch'])}")
+    begun = path["run_id"].nunique()
+    reached = path["train_loss"] <= level
+    until = path[reached].groupby("run_id")["step"].min()
+    path = path[path["step"] <= path["run_id"].map(until)]
+    if path.empty:
+        raise NotTested(f"runs that reach train loss {number(level)}")
+    top = path.loc[path.groupby("run_id")[metric].idxmax()]
+    lost = begun - len(top)
+    keep = ["run_id", "cell", "setting", "seed", "run_lr", "batch_size", "ratio_group", "epoch",
+            "train_accuracy"]
+    rows = top[keep].rename(columns={"run_lr": "lr"}).assign(
+        value=top[metric], y=np.log(top[metric].to_numpy(float)))
+    note = f"{lost} finished runs never reach train loss {number(level)}" if lost else ""
+    return rows, f"from epoch {number(options['from_epoch'])} to train loss {number(level)}", note
+
+
+def _nets(sweep: Sweep, rows: pd.DataFrame, batch_norm: bool) -> pd.DataFrame:
+    """Rows of runs with constant η and S, with or without batch normalisation."""
+    runs = sweep.runs
+    keep = pd.Series(True, index=runs.index)
+    for column in _SCHEDULES:
+        if column in runs:
+            keep &= runs[column].fillna("constant") == "constant"
+    if "config_model_batch_norm" in runs:
+        keep &= (runs["config_model_batch_norm"] == True) == batch_norm  # noqa: E712
+    elif batch_norm:
+        keep &= False
+    return rows[rows["run_id"].isin(runs.loc[keep, "run_id"])]
+
+
+def _cells(rows: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    cells = rows.groupby(["cell", "lr", "batch_size"])[["value", "epoch"]].median()
+    return cells.reset_index().assign(metric=metric).to_dict("records")
+
+
+def _slopes(runs: pd.DataFrame) -> float:
+    """Of log peak on log η at equal S, averaged over the batch sizes and settings."""
+    return replicates.over(runs.assign(at=runs.groupby(["setting", "batch_size"]).ngroup()), "at",
+                           lambda part: replicates.slope(np.log(part["lr"]), part["y"]))
+
+
+@claim("break_even/peaks_fall", "F1", paper=_PAPER, grade="robust", bound=0.0, from_epoch=1.0,
+       loss=0.0,
+       words="the largest curvature and the largest variance of gradients along the trajectory are "
+             "smaller for a larger learning rate (variance reduction)",
+       test="peaks of λ_H and λ_K from epoch 1 to a training loss that all compared runs reach (0: "
+            "the lowest that nine in ten reach): slope of the log peak on log η at equal S, seed "
+            "by seed, below 0. Expected for squared loss; open for cross-entropy's λ_K")
+def peaks_fall(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Conjecture 1."""
+    return _peaks_fall(sweep, options, batch_norm=False)
+
+
+def _peaks_fall(sweep: Sweep, options: Mapping[str, Any], batch_norm: bool) -> Judgement:
+    effects, said, evidence, notes = [], [], [], []
+    for metric in (SHARPNESS, _NOISE):
+        rows, stop_rule, note = peaks(sweep, metric, options, batch_norm)
+        _several_rates(rows)
+        interval, seeds = replicates.over_seeds(rows, _slopes)
+        name = _NAMES[metric]
+        effects.append(Effect(f"slope of log {name} peak on log η", interval, options["bound"],
+                              "below", seeds))
+        said.append(f"the peak of {name} changes by a factor of {number(2 ** interval.value)} "
+                    "where η doubles")
+        evidence += _cells(rows, metric)
+        notes += [note] if note and note not in notes else []
+    return Judgement(tuple(effects), "; ".join(said), stop_rule, evidence, "; ".join(notes))
+
+
+def _several_rates(rows: pd.DataFrame) -> None:
+    if rows.groupby(["setting", "batch_size"])["lr"].nunique().max() < 2:
+        raise NotTested("several η at one batch size")
+
+
+def _rank(sweep: Sweep, metric: str, options: Mapping[str, Any], side: str) -> Judgement:
+    """Spearman correlation of η/S with the peak of a metric."""
+    rows, stop_rule, note = peaks(sweep, metric, options)
+    selection.levels(rows, "ratio_group", 3, "values of η/S")
+    interval, seeds = replicates.over_seeds(rows, lambda runs: replicates.over(
+        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
+    name = _NAMES[metric]
+    effect = Effect(f"Spearman(η/S, peak of {name})", interval, options["bound"], side, seeds)
+    return Judgement((effect,), f"the peak of {name} {'falls' if interval.value < 0 else 'rises'} "
+                     f"with η/S: rank correlation {fixed(interval.value)} over "
+                     f"{rows['cell'].nunique()} cells", stop_rule, _cells(rows, metric), note)
+
+
+@claim("break_even/noise_falls", "F2", paper=_PAPER, grade="robust", bound=0.0, from_epoch=1.0,
+       loss=0.0,
+       words="the largest trace of the covariance of gradients along the trajectory is smaller for "
+             "a larger learning rate or a smaller batch size",
+       test="Spearman correlation of η/S and the peak of Tr K (from epoch 1 to a training loss "
+            "that all compared runs reach) over the cells of a setting, seed by seed, below 0")
+def noise_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """The second half of conjecture 2."""
+    return _rank(sweep, _TRACE, options, "below")
+
+
+@claim("break_even/conditioning_improves", "F3", paper=_PAPER, grade="open", bound=0.0,
+       from_epoch=1.0, loss=0.0,
+       words="the conditioning of the covariance of gradients is better for a larger learning rate "
+             "or a smaller batch size (pre-conditioning)",
+       test="Spearman correlation of η/S and the largest λ_K*/λ_K along the trajectory over the "
+            "cells of a setting, seed by seed, above 0. Open: a statistic of the number and size "
+            "of the measured minibatches, not of K alone")
+def conditioning_improves(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """The first half of conjecture 2."""
+    return _rank(sweep, _CONDITION, options, "above")
+
+
+@claim("break_even/curvature_moves_with_noise", "F4", paper=_PAPER, grade="robust", bound=0.7,
+       loss=0.0,
+       words="the spectral norms of the Hessian and of the covariance of gradients are highly "
+             "correlated along the trajectory",
+       test="Pearson correlation of λ_H and λ_K over the snapshots of a run after step 0, mean "
+            "over the runs of a seed that reach a common training loss: above 0.7. Expected for "
+            "cross-entropy alone: with squared loss K falls with the residuals while H grows")
+def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Correlation along paths; by loss where there are several."""
+    selection.path(sweep, _NOISE, "gradient_noise")
+    path = _nets(sweep, selection.path(sweep, SHARPNESS, "spectrum"), batch_norm=False)
+    path = path[(path["step"] > 0) & path[_NOISE].notna()]
+    level = options["loss"] or matched_loss(sweep) or math.inf
+    done = path.groupby("run_id")["train_loss"].min() <= level
+    path = selection.where(path, path["run_id"].map(done).fillna(False).astype(bool),
+                           f"runs that reach train loss {number(level)}")
+    one = path.groupby("run_id")[["cell", "seed", "run_lr", "batch_size"]].first()
+    one["correlation"] = [
+        _pearson(part[SHARPNESS], part[_NOISE]) for _, part in path.groupby("run_id")]
+    interval, seeds = replicates.over_seeds(one, lambda r: r["correlation"].mean())
+    cells = one.groupby(["cell", "run_lr", "batch_size"])["correlation"].mean().reset_index()
+    return Judgement(
+        (Effect("Pearson(λ_H, λ_K) along a run", interval, options["bound"], "above", seeds),),
+        f"along a run λ_H and λ_K correlate by {fixed(interval.value)} on average, from "
+        f"{fixed(cells['correlation'].min())} to {fixed(cells['correlation'].max())} over cells",
+        f"from step 1 to the end, runs that reach train loss {number(level)}",
+        cells.rename(columns={"run_lr": "lr"}).to_dict("records"))
+
+
+def _pearson(x: pd.Series, y: pd.Series) -> float:
+    if len(x) < 5 or x.nunique() < 2 or y.nunique() < 2:
+        return math.nan
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+@claim("break_even/breaks_even_early", "F6", paper=_PAPER, grade="likely", accuracy=0.8,
+       from_epoch=0.0, loss=0.0,
+       words="the break-even point is reached early in training, earlier with a larger learning "
+             "rate",
+       test="at the peak of λ_K (after step 0, up to a training loss that all compared runs reach) "
+            "the training accuracy is below 0.8, and the slope of the log epoch of the peak on "
+            "log η at equal S is below 0, seed by seed (the number 0.8 is ours)")
+def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Where λ_K peaks."""
+    rows, stop_rule, note = peaks(sweep, _NOISE, options)
+    _several_rates(rows)
+    accuracy, seeds = replicates.over_seeds(rows, lambda r: r["train_accuracy"].mean())
+    slope, _ = replicates.over_seeds(rows.assign(y=np.log(rows["epoch"])), _slopes)
+    return Judgement(
+        (Effect("train accuracy at the peak of λ_K", accuracy, options["accuracy"], "below", seeds),
+         Effect("slope of log epoch of the peak on log η", slope, 0.0, "below", seeds)),
+        f"λ_K peaks at epoch {number(rows['epoch'].median())} (median), at train accuracy "
+        f"{fixed(accuracy.value)}", stop_rule, _cells(rows, _NOISE), note)
+
+
+@claim("break_even/peak_is_bounded", "F7", paper=_PAPER, grade="open", slack=1.05, from_epoch=1.0,
+       loss=0.0,
+       words="the curvature at the break-even point, 2/η − αc with α = λ_K/λ_H and c = "
+             "(N−S)/(S(N−1)), bounds the curvature that is reached",
+       test="η (λ_H + c λ_K/λ_H)/2 at the peak of λ_H, the largest over the cells of a seed: below "
+            "1.05 (plain SGD; the position along the sharpest direction is taken as 1)")
+def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """λ_H ≤ 2/η − αc, as a share of the room."""
+    selection.path(sweep, _NOISE, "gradient_noise")
+    rows, stop_rule, note = peaks(sweep, SHARPNESS, options)
+    runs = sweep.runs.set_index("run_id")
+    rows = rows[rows["run_id"].map(runs["momentum"]) == 0]
+    noise = selection.path(sweep, _NOISE)[["run_id", "epoch", _NOISE]]
+    rows = rows.merge(noise, on=["run_id", "epoch"])
+    rows = selection.where(rows, rows[_NOISE] > 0, "runs without momentum")
+    size, batch = rows["run_id"].map(runs["train_size"]), rows["batch_size"]
+    alpha_c = rows[_NOISE] / rows["value"] * (size - batch) / (batch * (size - 1))
+    rows = rows.assign(share=rows["lr"] * (rows["value"] + alpha_c) / 2)
+    interval, seeds = replicates.over_seeds(rows, lambda r: r["share"].max())
+    cells = rows.groupby(["cell", "lr", "batch_size"])[["value", _NOISE, "share"]].median()
+    return Judgement(
+        (Effect("η (λ_H + αc)/2, the largest cell", interval, options["slack"], "below", seeds),),
+        f"at its peak λ_H takes {fixed(rows['share'].median())} of what the break-even condition "
+        f"allows (median), {fixed(interval.value)} in the cell that takes most", stop_rule,
+        cells.reset_index().to_dict("records"), note)
+
+
+@claim("break_even/batch_norm_is_not_enough", "F8", paper=_PAPER, grade="likely", bound=0.0,
+       from_epoch=1.0, loss=0.0,
+       words="using a large learning rate is necessary to achieve the smoothing of the loss that "
+             "was attributed to batch normalisation alone",
+       test="as peaks_fall (F1), in nets with batch normalisation")
+def batch_norm_is_not_enough(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Conjecture 1 with batch normalisation."""
+    column = "config_model_batch_norm"
+    if column not in sweep.runs or not (sweep.runs[column] == True).any():  # noqa: E712
+        raise NotTested("nets with batch normalisation (model.batch_norm: true)")
+    return _peaks_fall(sweep, options, batch_norm=True)

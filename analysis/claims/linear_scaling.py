@@ -1,0 +1,190 @@
+"""Linear scaling of the learning rate with the batch size, and where it ends.
+
+Smith & Le 2018 (arXiv 1710.06451): the noise scale η N/(S(1−μ)). Jastrzębski et al. 2018 (arXiv
+1711.04623): schedules of one ratio, and the largest batch for which the ratio alone matters.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import curves, replicates, selection
+from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.falls import falls
+from analysis.frames import Sweep
+from analysis.labels import fixed, number
+from analysis.sizes import growth
+
+_THREE_FACTORS = "Jastrzębski et al. 2018, Three Factors Influencing Minima in SGD"
+_SMITH_LE = "Smith & Le 2018, A Bayesian Perspective on Generalization and SGD"
+_LR, _BATCH = "config_train_lr_schedule", "config_train_batch_schedule"
+_SAME = 1e-6
+_PAIRS = ["first", "second", "seed", "distance"]
+
+
+def _same(x: float, y: float, tolerance: float = _SAME) -> bool:
+    return abs(x - y) <= tolerance * max(abs(x), abs(y))
+
+
+def _distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
+               seconds: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Rows (first, second, seed, distance) of each pair of cells, seed by seed: log train loss
+    curves, over the distance between the seeds of a cell; and that distance."""
+    table = curves.logs(path, "train_loss", set(runs["run_id"]))
+    yard = curves.between_seeds(table, [c["run_id"] for _, c in runs.groupby("cell")])
+    pairs = firsts.merge(seconds, on="seed", suffixes=("_first", "_second"))
+    return pd.DataFrame([
+        {"first": p.cell_first, "second": p.cell_second, "seed": p.seed,
+         "distance": curves.apart(table, p.run_id_first, p.run_id_second) / yard}
+        for p in pairs.itertuples()], columns=_PAIRS), yard
+
+
+@claim("linear_scaling/critical_factor_grows", "B4", paper=_THREE_FACTORS, grade="likely",
+       bound=0.0,
+       words="the invariance to simultaneous scaling of learning rate and batch size breaks for "
+             "smaller factors when the data set is smaller",
+       test="critical factor: the largest β with test accuracy of (βη, βS) within two standard "
+            "errors of β = 1; by how many doublings it moves with a doubling of the training set: "
+            "above 0 (seeds resampled)")
+def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Growth of the break point by final accuracy (analysis/falls.py, analysis/sizes.py)."""
+    selection.levels(sweep.runs, "train_size", 2, "sizes of the training set")
+    found = [g for g in growth(falls(sweep)) if math.isfinite(g.slope.value)]
+    if not found:
+        raise NotTested("several batch sizes at one η/S for several sizes of the training set")
+    seeds = min(b.seeds for g in found for b in g.breaks)
+    effects = tuple(Effect("doublings of the critical factor a doubling of N" + (
+        f" ({g.setting_label})" if g.setting_label else ""), g.slope, options["bound"], "above",
+        seeds) for g in found)
+    breaks = [b for g in found for b in g.breaks]
+    rows = [{"train_size": b.train_size, "ratio": b.ratio, "critical_factor": b.last.value,
+             "low": b.last.low, "high": b.last.high, "breaks": b.first_broken is not None}
+            for b in sorted(breaks, key=lambda b: (b.ratio, b.train_size))]
+    told = ", ".join(f"{'' if r['breaks'] else 'at least '}{number(r['critical_factor'])} at "
+                     f"N = {r['train_size']}" for r in rows[:6])
+    note = "" if any(r["breaks"] for r in rows) else "no break within the grid: take larger factors"
+    return Judgement(effects, f"accuracy holds up to a factor of {told}", "at equal epochs", rows,
+                     note)
+
+
+@claim("linear_scaling/momentum_enters_the_noise_scale", "K1", paper=_SMITH_LE, grade="robust",
+       tolerance=2.0,
+       words="with momentum the noise scale is εN/(B(1−m)): momentum m with learning rate ε(1−m) "
+             "does as no momentum with ε",
+       test="runs that differ in η and momentum alone, at equal η/(1−μ): distance of log train "
+            "loss curves over the distance between seeds of a cell, seed by seed, below 2; the "
+            "difference of test accuracy at the end over its deviation between seeds within ±1")
+def momentum_enters_the_noise_scale(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Pairs at equal effective ratio."""
+    path, runs = selection.path(sweep, "train_loss"), sweep.finished
+    runs = runs.assign(alike=runs["run_id"].map(selection.alike(sweep, "lr", "momentum")))
+    if runs["momentum"].nunique() < 2:
+        raise NotTested("runs with and without momentum")
+    found, scores = [], []
+    for _, group in runs.groupby("alike"):
+        cells = [cell for _, cell in group.groupby("cell")]
+        plain = [c for c in cells if (c["momentum"] == 0).all()]
+        for second in (c for c in cells if (c["momentum"] > 0).all()):
+            for first in plain:
+                if _same(*(float(c["effective_ratio"].iloc[0]) for c in (first, second))):
+                    both = pd.concat([first, second])
+                    found.append(_distances(path, both, first, second)[0].assign(
+                        lr=first["lr"].iloc[0], momentum=second["momentum"].iloc[0]))
+                    scores.append(_scores(first, second))
+    if not found:
+        raise NotTested("runs with and without momentum at equal η/(1−μ) and batch size")
+    rows = pd.concat(found)
+    apart, seeds = replicates.over_seeds(rows, lambda r: r["distance"].mean())
+    score, by = replicates.over_seeds(pd.concat(scores), lambda r: r["score"].mean())
+    largest = rows.groupby("lr")["distance"].mean()
+    return Judgement(
+        (Effect("distance of loss curves / between seeds", apart, options["tolerance"], "below",
+                seeds),
+         Effect("difference of test accuracy / deviation between seeds", score, 1.0, "within",
+                by)),
+        f"with and without momentum, loss curves at equal η/(1−μ) lie {fixed(apart.value)} times "
+        f"as far apart as seeds do (from {fixed(largest.min())} to {fixed(largest.max())} over η)",
+        "at equal epochs", rows.to_dict("records"))
+
+
+def _scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Rows (seed, score): the seed's difference of final test accuracy over the deviation of
+    accuracy between seeds, pooled over both cells (not below one example of the test set)."""
+    a, b = (c.set_index("seed")["final_test_accuracy"] for c in (first, second))
+    least = 1 / float(first["test_size"].iloc[0])
+    deviation = max(math.sqrt(np.nanmean([a.var(), b.var()])) if len(a) > 1 else math.nan, least)
+    score = ((b - a) / deviation).dropna()
+    return pd.DataFrame({"seed": score.index, "score": score.to_numpy()})
+
+
+@claim("linear_scaling/schedules_interchange", "B5", paper=_THREE_FACTORS, grade="robust",
+       tolerance=2.0,
+       words="learning rate schedules can be replaced by batch size schedules of the same ratio",
+       test="a cyclic batch size and a cyclic learning rate with the same η/S in every epoch: "
+            "distance of log train loss curves over the distance between seeds of a cell below 2; "
+            "difference of test accuracy at the end over its deviation between seeds within ±1; "
+            "where a rate that follows √S is there too, its distance over the linear one's above 1")
+def schedules_interchange(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Pairs (cyclic S, cyclic η), and (cyclic S, η following √S)."""
+    path, runs = selection.path(sweep, "train_loss"), sweep.finished
+    names = {f"{_LR}_name", f"{_LR}_factor", f"{_BATCH}_name", f"{_BATCH}_factor"}
+    if not names <= set(runs.columns):
+        raise NotTested("cyclic schedules of the batch size and of the learning rate")
+    runs = runs.assign(alike=runs["run_id"].map(
+        selection.alike(sweep, "lr", "batch_size", _LR, _BATCH)))
+    linear, root, scores = [], [], []
+    for _, group in runs.groupby(["alike", "ratio_group"]):
+        cells = [cell for _, cell in group.groupby("cell")]
+        for sizes in (c for c in cells if _cyclic(c, _BATCH, _LR)):
+            for rates in (c for c in cells if _cyclic(c, _LR, _BATCH)):
+                power = _power(sizes, rates)
+                if power in (1.0, 0.5):
+                    both = pd.concat([sizes, rates])
+                    found = _distances(path, both, sizes, rates)
+                    if power == 1.0:
+                        linear.append(found[0].assign(yard=found[1], schedule="linear"))
+                        scores.append(_scores(sizes, rates))
+                    else:
+                        root.append(found[0].assign(yard=found[1], schedule="root"))
+    if not linear:
+        raise NotTested("a cyclic batch size and a cyclic learning rate (by epoch) of equal ratio")
+    rows = pd.concat(linear)
+    apart, seeds = replicates.over_seeds(rows, lambda r: r["distance"].mean())
+    score, by = replicates.over_seeds(pd.concat(scores), lambda r: r["score"].mean())
+    effects = [Effect("distance of loss curves / between seeds", apart, options["tolerance"],
+                      "below", seeds),
+               Effect("difference of test accuracy / deviation between seeds", score, 1.0,
+                      "within", by)]
+    said = (f"cyclic S and cyclic η of one ratio: loss curves lie {fixed(apart.value)} times as "
+            "far apart as seeds do")
+    if root:
+        rows = pd.concat([rows, *root])
+        more, by = replicates.over_seeds(rows, _root_over_linear)
+        effects.append(Effect("distance of √S over distance of linear scaling", more, 1.0, "above",
+                              by))
+        said += f"; a rate that follows √S lies {number(more.value)} times as far from cyclic S"
+    return Judgement(tuple(effects), said, "at equal epochs", rows.to_dict("records"))
+
+
+def _root_over_linear(rows: pd.DataFrame) -> float:
+    mean = (rows["distance"] * rows["yard"]).groupby(rows["schedule"]).mean()
+    return float(mean["root"] / mean["linear"]) if {"root", "linear"} <= set(mean.index) else \
+        math.nan
+
+
+def _cyclic(cell: pd.DataFrame, own: str, other: str) -> bool:
+    one = cell.iloc[0]
+    by_epoch = own == _BATCH or one.get(f"{own}_by") == "epoch"
+    return one[f"{own}_name"] == "cyclic" and one[f"{other}_name"] == "constant" and by_epoch
+
+
+def _power(sizes: pd.DataFrame, rates: pd.DataFrame) -> float:
+    """p with η ∝ 1/S^p over the cycle: 1 for equal ratios, ½ for η ∝ √S; NaN if neither."""
+    s, r = sizes.iloc[0], rates.iloc[0]
+    if not _same(s[f"{_BATCH}_period"], r[f"{_LR}_period"]):
+        return math.nan
+    grown, fallen = float(s[f"{_BATCH}_factor"]), float(r[f"{_LR}_factor"])
+    return next((p for p in (1.0, 0.5) if _same(fallen, grown ** -p, 1e-2)), math.nan)
