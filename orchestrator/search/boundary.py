@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.search.proposer import Outcome, Point
 from orchestrator.search.smooth import Known, expected
 from orchestrator.search.threshold import Belief, Expected, Threshold
 
 Scalars = Mapping[str, Any]
+_GIVE_UP = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Boundary:
 
     ``lines``: the other scalars of each line. Where they hold ``batch_size`` as a number, lines
     that agree in all else share a smooth prior in log S. ``seeds``: the points of a pack take turns
-    among that many, so that the edge is where half of the seeds diverge.
+    among that many, so that the edge is where half of the seeds diverge. A line on which
+    eight runs in a row failed is given up.
 
     Deterministic: what is asked follows from the options and from what was told.
     """
@@ -63,13 +66,15 @@ class Boundary:
         self._ends = math.log(low), math.log(high)
         self._lines = [dict(line) for line in lines]
         self._known = [Threshold(*self._ends) for _ in lines]
-        self._pending: list[set[tuple[float, int]]] = [set() for _ in lines]
+        self._pending: list[set[Point]] = [set() for _ in lines]
+        self._failed = [0 for _ in lines]
         self._asked = 0
 
-    def ask(self, width: int) -> list[dict[str, Any]]:
+    def ask(self, width: int) -> list[Point]:
         """Up to ``width`` points of the line that is least certain and has none under way. Empty
         where every line is known or under way."""
-        free = [i for i in range(len(self._lines)) if not self._pending[i] and self._open(i)]
+        free = [i for i in range(len(self._lines))
+                if not self._pending[i] and self._open(i) and not self._given_up(i)]
         if not free:
             return []
         beliefs = {i: self._expected(i) for i in free}
@@ -79,29 +84,39 @@ class Boundary:
         line = max(free, key=lambda i: (round(spread[i], 9), -abs(i - middle), -i))
         found = []
         for x in self._known[line].next(width, beliefs[line], soft):
-            value = float(f"{math.exp(x):.12g}")
-            seed = self._asked % self.seeds
+            seed = {"seed": self._asked % self.seeds} if self.seeds > 1 else {}
             self._asked += 1
-            self._pending[line].add((value, seed))
-            point = {self.name: value, **self._lines[line]}
-            found.append({**point, "seed": seed} if self.seeds > 1 else point)
+            value = float(f"{math.exp(x):.12g}")
+            found.append(Point({self.name: value, **self._lines[line], **seed}))
+        self._pending[line].update(found)
         return found
 
-    def tell(self, point: Scalars, diverged: bool | None) -> None:
-        """What became of a run, asked for or not; None where it says nothing (it failed). A run of
-        no line of this space is passed over."""
-        line = self._line(point)
+    def adopt(self, points: Sequence[Point]) -> None:
+        """Takes over points that are under way."""
+        self._asked += len(points)
+        for point in points:
+            line = self._line(point.values)
+            if line is not None:
+                self._pending[line].add(point)
+
+    def tell(self, point: Point, outcome: Outcome) -> None:
+        """What became of a point, asked for or not: unstable if at least half of its seeds
+        diverged. A point of no line of this space is passed over."""
+        line = self._line(point.values)
         if line is None:
             return
-        value = float(f"{point[self.name]:.12g}")
-        self._pending[line].discard((value, point.get("seed", 0) if self.seeds > 1 else 0))
-        if diverged is not None:
-            self._known[line] = self._known[line].told(math.log(value), unstable=diverged)
+        self._pending[line].discard(point)
+        if outcome.status == "failed":
+            self._failed[line] += 1
+            return
+        self._failed[line] = 0
+        at = math.log(point.values[self.name])
+        self._known[line] = self._known[line].told(at, unstable=outcome.diverged >= 0.5)
 
     @property
     def finished(self) -> bool:
         """Whether no further run would be asked for."""
-        return not any(self._open(i) for i in range(len(self._lines)))
+        return not any(self._open(i) and not self._given_up(i) for i in range(len(self._lines)))
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -128,6 +143,9 @@ class Boundary:
         low, high = self._interval(i)
         beyond = low >= self._ends[1] or high <= self._ends[0]
         return not beyond and high - low > math.log1p(self.resolution) + 1e-12
+
+    def _given_up(self, i: int) -> bool:
+        return self._failed[i] >= _GIVE_UP
 
     def _expected(self, i: int) -> Expected | None:
         """What the lines say that differ from line ``i`` in S alone."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.search.boundary import Boundary
+from orchestrator.search.proposer import Outcome, Point
 
 SIZES = (8, 32, 128, 512)
 LOW, HIGH = 1e-3, 10.0
@@ -20,14 +21,23 @@ def lines(sizes=SIZES, **more):
     return [{"batch_size": s, **more} for s in sizes]
 
 
+def ended(unstable):
+    return Outcome("diverged", diverged=1.0) if unstable else Outcome("finished")
+
+
+def values(points):
+    return [p.values for p in points]
+
+
 def search(boundary, width, star=edge, softness=0.0, budget=5000, rng=None):
     """Runs until the proposer ends or the budget is spent; the number of runs."""
     runs = 0
     while runs < budget and (points := boundary.ask(width)):
-        assert len({p["batch_size"] for p in points}) == 1, "a pack has one batch size"
+        assert len({p["batch_size"] for p in values(points)}) == 1, "a pack has one batch size"
         for p in points:
             shift = softness * rng.logistic() if softness else 0.0
-            boundary.tell(p, math.log(p["lr"]) > math.log(star(p["batch_size"])) + shift)
+            size, x = p.values["batch_size"], math.log(p.values["lr"])
+            boundary.tell(p, ended(x > math.log(star(size)) + shift))
         runs += len(points)
     return runs
 
@@ -74,7 +84,8 @@ def test_other_scalars_have_boundaries_of_their_own():
     boundary = Boundary(LOW, HIGH, lines((8, 32), momentum=0.0) + lines((8, 32), momentum=0.9))
     while points := boundary.ask(4):
         for p in points:
-            boundary.tell(p, p["lr"] > edge(p["batch_size"]) * (1 - p["momentum"]))
+            star = edge(p.values["batch_size"]) * (1 - p.values["momentum"])
+            boundary.tell(p, ended(p.values["lr"] > star))
     for found in boundary.edges:
         star = edge(found.scalars["batch_size"]) * (1 - found.scalars["momentum"])
         assert found.low <= star <= found.high
@@ -93,28 +104,43 @@ def test_chance_near_the_edge_is_told_and_its_middle_found():
 def test_seeds_take_turns():
     """So the edge is where half of the seeds diverge."""
     points = Boundary(LOW, HIGH, lines([8]), seeds=3).ask(6)
-    assert [p["seed"] for p in points] == [0, 1, 2, 0, 1, 2]
-    assert "seed" not in Boundary(LOW, HIGH, lines([8])).ask(1)[0]
+    assert [p["seed"] for p in values(points)] == [0, 1, 2, 0, 1, 2]
+    assert "seed" not in Boundary(LOW, HIGH, lines([8])).ask(1)[0].values
 
 
 def test_packs_under_way_go_to_other_lines_and_end_in_silence():
-    """Several trials run at once: none repeats another's points."""
+    """Several trials run at once: none repeats another's points, nor those of a session before."""
     boundary = Boundary(LOW, HIGH, lines((8, 32)))
     first, second = boundary.ask(4), boundary.ask(4)
-    assert {p["batch_size"] for p in (first[0], second[0])} == {8, 32}
+    assert {p["batch_size"] for p in (first[0].values, second[0].values)} == {8, 32}
     assert boundary.ask(4) == []
     assert not boundary.finished
     for p in first:
-        boundary.tell(p, None)  # failed: nothing learnt, and the line is free again
+        boundary.tell(p, Outcome("failed"))  # nothing learnt, and the line is free again
     assert boundary.ask(4) == first
+    later = Boundary(LOW, HIGH, lines((8, 32)))
+    later.adopt(first)
+    assert later.ask(4) == second
+    assert later.ask(4) == []
+
+
+def test_a_line_on_which_all_fails_is_given_up():
+    boundary = Boundary(LOW, HIGH, lines((8, 32)))
+    while points := boundary.ask(2):
+        for p in points:
+            failed = p.values["batch_size"] == 8
+            boundary.tell(p, Outcome("failed") if failed else ended(p.values["lr"] > edge(32)))
+    assert boundary.finished
+    assert [e.state for e in boundary.edges] == ["open", "found"]
+    assert boundary.edges[0].runs == 0
 
 
 def test_rows_of_earlier_sweeps_are_knowledge():
     boundary = Boundary(LOW, HIGH, lines([8]))
-    boundary.tell({"lr": 0.1, "batch_size": 8}, diverged=False)
-    boundary.tell({"lr": 0.3, "batch_size": 8}, diverged=True)
-    boundary.tell({"lr": 0.3, "batch_size": 999}, diverged=True)  # of another space
-    assert all(0.1 < p["lr"] < 0.3 for p in boundary.ask(4))
+    boundary.tell(Point({"lr": 0.1, "batch_size": 8}), ended(unstable=False))
+    boundary.tell(Point({"lr": 0.3, "batch_size": 8}), Outcome("finished", diverged=0.6))
+    boundary.tell(Point({"lr": 0.3, "batch_size": 999}), ended(unstable=True))  # not of this space
+    assert all(0.1 < p["lr"] < 0.3 for p in values(boundary.ask(4)))
 
 
 def test_the_same_outcomes_bring_the_same_questions():
@@ -124,7 +150,7 @@ def test_the_same_outcomes_bring_the_same_questions():
         while points := boundary.ask(3):
             trace += points
             for p in points:
-                boundary.tell(p, p["lr"] > edge(p["batch_size"]))
+                boundary.tell(p, ended(p.values["lr"] > edge(p.values["batch_size"])))
         asked.append(trace)
     assert asked[0] == asked[1]
 
@@ -133,5 +159,5 @@ def test_a_full_batch_is_a_line_without_neighbours():
     boundary = Boundary(LOW, HIGH, [{"batch_size": "full", "init_scale": s} for s in (0.5, 1.0)])
     while points := boundary.ask(8):
         for p in points:
-            boundary.tell(p, p["lr"] > 0.4 / p["init_scale"])
+            boundary.tell(p, ended(p.values["lr"] > 0.4 / p.values["init_scale"]))
     assert [e.low <= 0.4 / s <= e.high for e, s in zip(boundary.edges, (0.5, 1.0), strict=True)]
