@@ -18,13 +18,14 @@ from markupsafe import Markup
 
 from analysis import labels, laws, verdicts
 from analysis.claims import judging
+from analysis.figures.edges import edge_figure
+from analysis.figures.scatter import accuracy_figure, collapse_figure, matched_figure
+from analysis.figures.theme import FAINT, INK, KINDS, Figure, Tone
+from analysis.figures.trajectories import equal_ratio_figure
 from analysis.folder import Folder, Where
 from analysis.laws import Fit
 from analysis.points import Points
-from analysis.scatter import accuracy_figure, collapse_figure, matched_figure
 from analysis.study import Study, lines, study
-from analysis.theme import FAINT, INK, KINDS, Figure, Tone
-from analysis.trajectories import edge_figure, equal_ratio_figure
 
 Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
 Rows: TypeAlias = Sequence[Mapping[str, object]] | pd.DataFrame
@@ -91,7 +92,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     drawn = figures(found)
     for figure in drawn:
         for panel in figure.panels:
-            folder.put(f"analysis/figures/{panel.name}.pdf", panel.pdf)
+            for ending in ("svg", "pdf", "csv"):
+                folder.put(f"analysis/figures/{panel.name}.{ending}", getattr(panel, ending))
     rows = laws.rows(found.fits)
     _put_rows(folder, "laws", rows)
     _put_rows(folder, "points", _point_rows(found))

@@ -30,7 +30,7 @@ def test_the_same_rows_give_the_same_bytes(reported, tmp_path):
     one, other = files(reported[0]), files(tmp_path)
     assert {name for name in one if one[name] != other.get(name)} == set()
     assert one.keys() == other.keys()
-    assert {name.rsplit(".")[-1] for name in one} == {"html", "pdf", "parquet"}
+    assert {name.rsplit(".")[-1] for name in one} == {"html", "svg", "pdf", "csv", "parquet"}
 
 
 def test_the_page_stands_alone(reported):

@@ -16,11 +16,13 @@ from markupsafe import escape
 from analysis.labels import number
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 WIDE, NARROW = (4.5, 3.4), (3.5, 3.1)
+_LEGEND = "own-legend"
 _DIGITS = re.compile(r"(\.\d\d)\d+")
 
 
@@ -64,23 +66,28 @@ class Key:
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes, as SVG for the page and PDF for a paper."""
+    """One set of axes: ``inline`` SVG for the page, SVG and PDF with a legend for a paper, and
+    what is drawn as CSV."""
 
     name: str
     title: str
-    svg: str
+    inline: str
+    svg: bytes
     pdf: bytes
+    csv: bytes
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels side by side with one legend and one caption."""
+    """Panels side by side with one legend. ``caption``: what is seen, in a sentence with numbers;
+    ``note``: how it is drawn."""
 
     name: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
     keys: tuple[Key, ...]
+    note: str = ""
 
 
 def ramp(n: int, *, warm: bool = False) -> list[Tone]:
@@ -152,6 +159,14 @@ def log_axis(axis: "Axis", low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def plain_axis(axis: "Axis") -> None:
+    """Few round ticks on a linear axis, with a true minus sign."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: number(round(x, 12), 4)))
+
+
 def _ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(range(10, 100, 2))):
@@ -179,19 +194,47 @@ def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     return math.exp(low - room), math.exp(high + room)
 
 
-def panel(name: str, title: str, figure: "Canvas", keys: Sequence[Key]) -> Panel:
-    """Writes the panel: SVG without a legend (the page has one for all panels), PDF with it."""
-    svg = io.StringIO()
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    if keys:
-        figure.legend(
-            handles=[_handle(key) for key in keys], loc="outside right upper", frameon=False
-        )
-        width, height = figure.get_size_inches()
-        figure.set_size_inches(width + 1.5, height)
-    pdf = io.BytesIO()
+def panel(
+    name: str, title: str, figure: "Canvas", keys: Sequence[Key], data: "pd.DataFrame"
+) -> Panel:
+    """Writes the panel and the ``data`` that it shows. The page has one legend for all panels of a
+    figure, so there the panel's own is left out."""
+    width, height = _with_legend(figure, keys)
+    svg, pdf = io.StringIO(), io.BytesIO()
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Title": title})
     figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Title": title})
-    return Panel(name, title, _inline(name, title, svg.getvalue()), pdf.getvalue())
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", svg.getvalue(), flags=re.S)
+    box = f"0 0 {72 * width:g} {72 * height:g}"
+    csv = data.to_csv(index=False, lineterminator="\n")
+    return Panel(
+        name, title, _inline(name, title, text, box), text.encode(), pdf.getvalue(), csv.encode()
+    )
+
+
+def _with_legend(figure: "Canvas", keys: Sequence[Key]) -> tuple[float, float]:
+    """Widens the figure by its legend, the axes where they were; returns its size before."""
+    width, height = (float(x) for x in figure.get_size_inches())
+    figure.draw_without_rendering()  # places the axes
+    figure.set_layout_engine("none")
+    if keys:
+        legend = figure.legend(
+            handles=[_handle(key) for key in keys],
+            loc="upper left",
+            bbox_to_anchor=(width, height - 0.05),
+            bbox_transform=figure.dpi_scale_trans,
+            frameon=False,
+            fontsize=10,
+            borderaxespad=0,
+        )
+        legend.set_gid(_LEGEND)
+        wide = width + legend.get_window_extent().width / figure.dpi + 0.1
+        places = [(axes, axes.get_position()) for axes in figure.axes]
+        figure.set_size_inches(wide, height)
+        for axes, place in places:
+            axes.set_position(
+                (place.x0 * width / wide, place.y0, place.width * width / wide, place.height)
+            )
+    return width, height
 
 
 def _handle(key: Key) -> object:
@@ -213,15 +256,28 @@ def dashed(dash: str) -> "str | tuple[float, tuple[float, ...]]":
     return (0, tuple(map(float, dash.split()))) if dash else "-"
 
 
-def _inline(name: str, title: str, svg: str) -> str:
-    """The <svg> element alone: own ids, tones as variables, as wide as its place, with a name."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+def _inline(name: str, title: str, svg: str, box: str) -> str:
+    """The <svg> element alone, without its legend: own ids, tones as variables, as wide as its
+    place, with a name."""
+    svg = _without_legend(svg[svg.index("<svg") :])
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
-    box = re.search(r'viewBox="[^"]*"', svg)
-    open_tag = f'<svg {box[0] if box else ""} role="img" aria-label="{escape(title)}">'
+    svg = re.sub(r"<title>.*?</title>\s*", "", svg, flags=re.S)
+    open_tag = f'<svg viewBox="{box}" role="img" aria-label="{escape(title)}">'
     svg = re.sub(r"<svg[^>]*>", lambda _: open_tag, svg, count=1)
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r'\b(?:d|x|y)="[^"]*"', lambda m: _DIGITS.sub(r"\1", m[0]), svg)
     return re.sub(r"#([0-9a-f]{6})\b", r"var(--c\1, #\1)", svg).strip()
+
+
+def _without_legend(svg: str) -> str:
+    """Cuts the group of the legend, which is drawn last: no glyph of it is used elsewhere."""
+    start = svg.find(f'<g id="{_LEGEND}">')
+    if start < 0:
+        return svg
+    depth = 0
+    for tag in re.finditer(r"<g\b[^>]*>|</g>", svg[start:]):
+        depth += -1 if tag[0] == "</g>" else 1
+        if depth == 0:
+            return svg[:start] + svg[start + tag.end() :]
+    raise ValueError("an open group in the SVG")

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import theme
+from analysis.figures import theme
+from analysis.figures.cells import short
+from analysis.figures.chart import thinned
+from analysis.figures.theme import DASHES, INK, KINDS, MARKERS, Figure, Key, Panel, Tone
 from analysis.frames import NOISES
 from analysis.labels import (
     EFFECTIVE_LR,
@@ -16,19 +19,22 @@ from analysis.labels import (
     LR,
     RATIO,
     Label,
+    count,
     label,
+    listed,
     number,
     significant,
 )
 from analysis.laws import Fit
 from analysis.points import Points, is_rate, logit
-from analysis.theme import DASHES, INK, KINDS, MARKERS, Figure, Key, Panel, Tone
 from analysis.verdicts import written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+_SHOWN = ("run_id", "cell", "setting_label", "lr", "batch_size", "ratio", "effective_ratio",
+          "momentum", *NOISES, "seed", "epoch", "value", "y", "y_low", "y_high")
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,22 @@ def collapse_figure(fit: Fit, chosen: Points) -> Figure:
         for axis in (against_ratio(fit), against_lr(fit))
     ]
     ratio, lr = against_ratio(fit).label.plain, against_lr(fit).label.plain
-    caption = (
-        f"A point is a run, (a) against {ratio}{_residual(fit, 'ratio')}, (b) against {lr} "
-        f"alone{_residual(fit, 'lr')}."
-    )
+    note = f"A point is a run, (a) against {ratio}, (b) against {lr} alone."
     if fit.laws["ratio"].beta is not None:
-        caption += " Line and band: the fitted law with its 95 % interval."
+        note += " Line and band: the fitted law with its 95 % interval."
     title = f"{label(fit.metric).plain} {fit.at}, on η/S and on η alone"
-    return Figure("collapse", title, caption, tuple(panels), look.keys)
+    return Figure("collapse", title, _scatter(fit, ratio, lr), tuple(panels), look.keys, note)
 
 
-def _residual(fit: Fit, law: str) -> str:
-    spread = fit.laws[law].spread
-    return f" (residual sd of cells {significant(spread)})" if np.isfinite(spread) else ""
+def _scatter(fit: Fit, ratio: str, lr: str) -> str:
+    spreads = [fit.laws[law].spread for law in ("ratio", "lr")]
+    if not np.isfinite(spreads).all():
+        return f"{label(fit.metric).plain} {fit.at} over {count(fit.cells, 'cell')}."
+    one, other = (significant(s) for s in spreads)
+    return (
+        f"About the law on {ratio} the cells scatter by {one} (residual sd of the logarithm), "
+        f"about that on {lr} alone by {other}."
+    )
 
 
 def matched_figure(fits: Sequence[Fit], chosen: Sequence[Points]) -> Figure:
@@ -116,13 +125,21 @@ def matched_figure(fits: Sequence[Fit], chosen: Sequence[Points]) -> Figure:
     everything = pd.concat(frames)
     look = _by_batch(everything)
     panels = _beside("matched", fits, frames, look)
-    caption = (
+    note = (
         "A point is a cell, its bar the range of its seeds. Equal epochs favour runs that learn "
         "fast; so the same where all runs have the same training loss. Line and band: the ratio "
         "law, its exponent above each panel."
     )
     title = f"{label(fits[0].metric).plain}: equal epochs beside equal training loss"
-    return Figure("matched", title, caption, panels, look.keys)
+    return Figure("matched", title, _exponents(fits), panels, look.keys, note)
+
+
+def _exponents(fits: Sequence[Fit]) -> str:
+    """The exponent of the ratio law at each point."""
+    found = [(fit, fit.laws["ratio"].exponents["a"]) for fit in fits]
+    said = [f"{written(a)} {fit.at}" for fit, a in found if np.isfinite(a.value)]
+    subject = f"{label(fits[0].metric).plain} over {against_ratio(fits[0]).label.plain}"
+    return f"Exponent of {subject}: {listed(said)}." if said else f"{subject}: no law is fitted."
 
 
 def accuracy_figure(fits: Sequence[Fit], chosen: Sequence[Points]) -> Figure:
@@ -131,12 +148,17 @@ def accuracy_figure(fits: Sequence[Fit], chosen: Sequence[Points]) -> Figure:
     noises = _noises(pd.concat(frames))
     look = Look("noise", {n: KINDS[i % len(KINDS)] for i, n in enumerate(noises)}, noises)
     panels = _beside("accuracy", fits, frames, look)
-    caption = (
+    note = (
         "A point is a cell, its bar the range of its seeds. The axis is "
         "logit((count + ½)/(n + 1)), labelled as accuracy. Line and band: the ratio "
         "law, its exponent above each panel."
     )
-    return Figure("accuracy", "Test accuracy against η/S", caption, panels, look.keys)
+    best = max((frame.loc[frame["value"].idxmax()] for frame in frames), key=lambda r: r["value"])
+    caption = (
+        f"The best cell reaches {number(100 * best['value'])} % at η/S = {number(best['ratio'])}; "
+        f"{_exponents(fits)[0].lower()}{_exponents(fits)[1:]}"
+    )
+    return Figure("accuracy", "Test accuracy against η/S", caption, panels, look.keys, note)
 
 
 def _beside(
@@ -174,7 +196,7 @@ def _panel(
         axes.set_title(heading, loc="left")
         _draw_law(axes, fit, frame, axis, look)
         _draw_points(axes, frame, axis, look, logarithmic=not rate)
-        return theme.panel(name, title, figure, look.keys)
+        return theme.panel(name, title, figure, look.keys, short(frame, _SHOWN))
 
 
 def _draw_law(axes: "Axes", fit: Fit, frame: pd.DataFrame, axis: Axis, look: Look) -> None:
@@ -201,6 +223,7 @@ def _draw_points(
     undo = np.exp if logarithmic else np.asarray
     for (_, noise), part in frame.groupby([look.column, frame["noise"].rename("_noise")]):
         tone = look.tones[part[look.column].iloc[0]].light
+        part = thinned(part)
         x = part[axis.column]
         bars = part[part["y_low"] < part["y_high"]]  # a run has none, and there may be thousands
         low, high = undo(bars["y_low"]), undo(bars["y_high"])
@@ -263,8 +286,8 @@ def _by_batch(frame: pd.DataFrame) -> Look:
 
 def _cell_means(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a cell: ``y`` averaged over its seeds, and their range."""
-    by_cell = frame.groupby("cell")["y"]
-    cells = frame.drop_duplicates("cell").set_index("cell")
-    return cells.assign(
-        y=by_cell.mean(), y_low=by_cell.min(), y_high=by_cell.max()
-    ).reset_index()
+    by_cell = frame.groupby("cell")
+    cells = frame.drop_duplicates("cell").drop(columns="run_id").set_index("cell")
+    y = by_cell["y"]
+    ends = {"y": y.mean(), "y_low": y.min(), "y_high": y.max()}
+    return cells.assign(value=by_cell["value"].mean(), **ends).reset_index()
