@@ -5,9 +5,13 @@ asked for before. It is never pickled: a search that goes on tells a new one wha
 it adopt what is under way.
 """
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from orchestrator.search.section import SAMPLERS, Search
 
 Status = Literal["finished", "diverged", "stopped", "failed"]
 
@@ -58,3 +62,26 @@ class Proposer(Protocol):
         """What became of a point, asked for or known from elsewhere. A point that is not of the
         space is passed over."""
         ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a proposer is built from.
+
+    ``shared``: the names of the space on which the pack depends in which a run is trained, such as
+    ``batch_size``: points of one ``ask`` agree in them. ``inside``: whether a point of the space
+    is one to run (``keep`` holds, all values are in bounds). ``folder``: for what a proposer keeps
+    on disk, if anything; ``identity`` tells searches in one folder apart.
+    """
+
+    search: Search
+    shared: frozenset[str]
+    inside: Callable[[Mapping[str, Any]], bool]
+    folder: Path
+    identity: str
+
+
+def build(setup: Setup) -> Proposer:
+    """The proposer of the search's sampler: ``build(setup)`` of its module."""
+    module = importlib.import_module(SAMPLERS[setup.search.sampler].module)
+    return module.build(setup)

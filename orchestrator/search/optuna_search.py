@@ -1,0 +1,256 @@
+"""Optuna: the only file that imports it. Points are trials of a study in ``journal.log``.
+
+A diverged run is a trial of state PRUNED without a value: TPE ranks those below all others and so
+stays away, NSGA-II never breeds from them. A Gaussian process sees values alone: there the trial
+is COMPLETE with the worst value seen so far, and says so (user attribute ``stands_for``). A point
+that failed, or was asked for by a session that was killed before it was written down, is FAIL.
+"""
+
+import fcntl
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.search.proposer import Outcome, Point, Setup
+from orchestrator.search.section import Range, Search
+
+TRIES = 100  # for a point that is inside the space and new, each
+_PLAIN = str | int | float | bool | None
+
+
+def build(setup: Setup) -> "OptunaProposer":
+    """The proposer of a search, with all that its journal knows."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    setup.folder.mkdir(parents=True, exist_ok=True)
+    path = setup.folder / "journal.log"
+    _cut_torn_end(path)
+    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(path)))
+    return OptunaProposer(setup, storage)
+
+
+class OptunaProposer:
+    """TPE, NSGA-II, a Gaussian process or random draws, a pack at a time."""
+
+    def __init__(self, setup: Setup, storage: Any):
+        self._search, self._shared, self._inside = setup.search, setup.shared, setup.inside
+        self._distributions = {n: _distribution(d) for n, d in setup.search.space.items()}
+        self._objectives = list(setup.search.objectives)
+        self._study = optuna.create_study(
+            storage=storage, study_name=setup.identity, load_if_exists=True,
+            directions=[setup.search.objectives[n] for n in self._objectives])
+        self._running: dict[str, int] = {}  # key of the point -> trial id
+        self._left: dict[str, int] = {}     # asked for in an earlier session, not yet adopted
+        self._ended: set[str] = set()
+        for trial in self._study.get_trials(deepcopy=False):
+            key = self._key(trial.params)
+            if trial.state == TrialState.RUNNING:
+                self._left[key] = trial._trial_id
+            elif trial.state != TrialState.FAIL:
+                self._ended.add(key)
+
+    def ask(self, width: int) -> list[Point]:
+        """See Proposer. Those that nobody adopted by now were never written down: they are FAIL."""
+        for trial in self._left.values():
+            self._finish(trial, TrialState.FAIL, {"why": "its session ended before it began"})
+        self._left.clear()
+        found: list[Point] = []
+        sampler = _sampler(self._search, self._seed(), width)
+        self._study.sampler = sampler
+        for _ in range(width):
+            point = self._new()
+            if point is None:
+                break
+            found.append(point)
+            shared = {n: self._inner(n, point.values[n]) for n in sorted(self._shared)}
+            self._study.sampler = _fixing(shared, sampler)
+        return found
+
+    def adopt(self, points: Sequence[Point]) -> None:
+        """See Proposer. A point that the journal has lost is told of later as one from elsewhere.
+        """
+        for point in points:
+            key = self._key(point.values, outer=True)
+            if key in self._left:
+                self._running[key] = self._left.pop(key)
+
+    def tell(self, point: Point, outcome: Outcome) -> None:
+        """See Proposer. A point that has ended is not told again."""
+        key = self._key(point.values, outer=True)
+        trial = self._running.pop(key, None) or self._left.pop(key, None)
+        state, values, facts = self._told(outcome)
+        if trial is not None:
+            self._finish(trial, state, facts, values)
+        elif key in self._ended or state == TrialState.FAIL or not self._contains(point):
+            return
+        else:
+            self._study.add_trial(create_trial(
+                state=state, values=values, params=self._params(point),
+                distributions=self._distributions, user_attrs={**facts, "known": True}))
+        if state != TrialState.FAIL:
+            self._ended.add(key)
+
+    def _new(self) -> Point | None:
+        """A trial that is neither outside nor known; None where none is found."""
+        for attempt in range(2 * TRIES):
+            if attempt == TRIES:  # what the sampler likes is known
+                self._study.sampler = self._randomly()
+            trial = self._study.ask(self._distributions)
+            values = {n: self._outer(n, v) for n, v in trial.params.items()}
+            key = self._key(trial.params)
+            if key in self._running or key in self._ended:
+                self._finish(trial._trial_id, TrialState.FAIL, {"why": "the point is known"})
+            elif not self._inside(values):
+                self._finish(trial._trial_id, TrialState.FAIL, {"why": "outside of the space"})
+            else:
+                self._running[key] = trial._trial_id
+                return Point(values)
+        return None
+
+    def _randomly(self) -> Any:
+        """The same fixed scalars, the others drawn evenly."""
+        fixed = getattr(self._study.sampler, "_fixed_params", {})
+        return _fixing(fixed, optuna.samplers.RandomSampler(seed=self._seed()))
+
+    def _seed(self) -> int:
+        """Of the next draws: from the search's own seed and how far it is."""
+        count = len(self._study.get_trials(deepcopy=False))
+        return int(np.random.SeedSequence([self._search.seed, count]).generate_state(1)[0])
+
+    def _told(self, outcome: Outcome) -> tuple[TrialState, list[float] | None, dict[str, Any]]:
+        facts: dict[str, Any] = {"status": outcome.status}
+        values = [outcome.values.get(n, math.nan) for n in self._objectives]
+        if outcome.status == "diverged":
+            worst = self._worst() if self._search.sampler == "gp" else None
+            if worst is None:
+                return TrialState.PRUNED, None, facts
+            return TrialState.COMPLETE, worst, {**facts, "stands_for": "worse than any seen"}
+        if outcome.status == "failed" or not all(map(math.isfinite, values)):
+            return TrialState.FAIL, None, facts
+        return TrialState.COMPLETE, values, facts
+
+    def _worst(self) -> list[float] | None:
+        """The worst value of each objective so far; None before there is any."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        columns = list(zip(*(t.values for t in trials), strict=True))
+        directions = [self._search.objectives[n] for n in self._objectives]
+        return [min(c) if d == "maximize" else max(c)
+                for c, d in zip(columns, directions, strict=True)] or None
+
+    def _finish(self, trial: int, state: TrialState, facts: Mapping[str, Any],
+                values: Sequence[float] | None = None) -> None:
+        one = optuna.trial.Trial(self._study, trial)
+        for name, value in facts.items():
+            one.set_user_attr(name, value)
+        self._study.tell(one, values, state=state)
+
+    def _contains(self, point: Point) -> bool:
+        """Whether the point, known from elsewhere, is of this space."""
+        if point.values.keys() < self._distributions.keys():
+            return False
+        try:
+            return all(d._contains(d.to_internal_repr(self._inner(n, point.values[n])))
+                       for n, d in self._distributions.items())
+        except (ValueError, TypeError):
+            return False
+
+    def _params(self, point: Point) -> dict[str, Any]:
+        return {n: self._inner(n, point.values[n]) for n in self._distributions}
+
+    def _key(self, values: Mapping[str, Any], *, outer: bool = False) -> str:
+        """Equal for equal points; ``values`` are Optuna's own, unless ``outer``."""
+        inner = {n: self._inner(n, v) if outer else v for n, v in values.items()
+                 if n in self._distributions}
+        return json.dumps({n: f"{v:.12g}" if isinstance(v, float) else v
+                           for n, v in sorted(inner.items())})
+
+    def _inner(self, name: str, value: Any) -> Any:
+        """A value as Optuna's; choices that are maps or lists are their JSON."""
+        if isinstance(self._search.space[name], Range) or isinstance(value, _PLAIN):
+            return value
+        return json.dumps(value, sort_keys=True)
+
+    def _outer(self, name: str, value: Any) -> Any:
+        dimension = self._search.space[name]
+        if isinstance(dimension, Range):
+            return value if dimension.whole else float(f"{value:.12g}")
+        return next(v for v in dimension.values if self._inner(name, v) == value)
+
+
+def _sampler(search: Search, seed: int, width: int) -> Any:
+    samplers, options = optuna.samplers, search.options
+    several = len(search.objectives) > 1
+    if search.sampler == "tpe":
+        return samplers.TPESampler(
+            seed=seed, n_startup_trials=options["startup"] or 10, constant_liar=True,
+            multivariate=not several)
+    if search.sampler == "nsga2":
+        return samplers.NSGAIISampler(
+            seed=seed, population_size=options["population"] or population(search, width))
+    if search.sampler == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=options["startup"] or 10)
+    return samplers.RandomSampler(seed=seed)
+
+
+def _fixing(values: Mapping[str, Any], sampler: Any) -> Any:
+    """The sampler, with some values fixed."""
+    if not values:
+        return sampler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(dict(values), sampler)
+
+
+def population(search: Search, width: int) -> int:
+    """Whole packs, and at least eight generations where the budget allows: from 16 to 48."""
+    wanted = min(48, max(16, search.runs // search.seeds // 8))
+    return -(-wanted // width) * width if width <= 48 else wanted
+
+
+def _distribution(dimension: Any) -> BaseDistribution:
+    if not isinstance(dimension, Range):
+        return CategoricalDistribution([v if isinstance(v, _PLAIN) else json.dumps(
+            v, sort_keys=True) for v in dimension.values])
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+class _Lock:
+    """Released by the kernel when its holder dies, unlike Optuna's own, which are left behind."""
+
+    def __init__(self, path: Path):
+        self._path = path.with_suffix(".lock")
+
+    def acquire(self) -> bool:
+        """Waits for it."""
+        self._file = self._path.open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Lets others have it."""
+        self._file.close()
+
+
+def _cut_torn_end(path: Path) -> None:
+    """Drops a last line that a killed writer left unfinished: else the next one would join it."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
