@@ -127,7 +127,7 @@ def decides(fit: Fit) -> str:
     room = 1 / max(more, 1.1) - (1 - fit.seed_share)
     if room <= 0:
         return f"about {cells} cells (now {fit.cells}), or a wider grid; seeds alone will not do"
-    seeds = math.ceil(fit.seeds * fit.seed_share / room)
+    seeds = math.ceil(fit.seeds * fit.seed_share / room - 1e-9)
     return f"about {seeds} seeds (now {fit.seeds})"
 
 

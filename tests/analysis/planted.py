@@ -1,6 +1,7 @@
 """Synthetic sweeps with planted laws: as frames of points, and as folders of real Parquet."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.frames import same_ratio
 from analysis.points import END, At, Points
 from analysis.schema import sweep_schema
+from analysis.times import Times
 
 MONITORS = {"hessian_lambda_max": "1 / loss", "hessian_trace": "1 / loss"}
 
@@ -196,45 +199,100 @@ def planted_points(
     *,
     a: float = -0.7,
     b: float = 0.7,
+    c: float = 0.0,
+    bend: float = 0.0,
     seed_sd: float = 0.2,
     slope_sd: float = 0.0,
     cell_sd: float = 0.05,
     run_sd: float = 0.1,
+    growth: float = 0.0,
+    missing: float = 0.0,
     noise: tuple[float, ...] = (0.0,),
     noise_slope: float = 1.3,
+    momentum: tuple[float, ...] = (0.0,),
+    train_size: tuple[int, ...] = (1500,),
     at: At = END,
 ) -> Points:
-    """One metric of a full lr × batch × noise × seed grid. Seeds are crossed: one shift (and, with
-    ``slope_sd``, one slope in log η and in log S) for all cells of a seed."""
-    grid = np.array(np.meshgrid(lr, batch, noise, indexing="ij")).reshape(3, -1).T
+    """One metric of a full lr × batch × noise × momentum × N × seed grid.
+
+    log m = a·log η/(1 − μ) + b·log S + c·log N + bend·(log η/S)² + noise. Seeds are crossed: one
+    shift (and, with ``slope_sd``, one slope in log η and in log S) for all cells of a seed. The
+    scatter grows as S^growth; a share ``missing`` of the runs is not there.
+    """
+    axes = (lr, batch, noise, momentum, train_size)
+    grid = np.array(np.meshgrid(*axes, indexing="ij")).reshape(len(axes), -1).T
     cells = len(grid)
-    x = np.log(grid[:, :2])
-    tilt = (x - x.mean(0)) @ rng.normal(0, slope_sd, (2, seeds))
-    y = (x @ [a, b] + noise_slope * grid[:, 2] + rng.normal(0, cell_sd, cells))[:, None]
-    y = y + rng.normal(0, seed_sd, seeds) + tilt + rng.normal(0, run_sd, (cells, seeds))
+    x = np.log(np.column_stack([grid[:, 0] / (1 - grid[:, 3]), grid[:, 1], grid[:, 4]]))
+    off = (x - x.mean(0))[:, :2]
+    tilt = off @ rng.normal(0, slope_sd, (2, seeds))
+    ratio = x[:, 0] - x[:, 1]
+    wide = np.exp(growth * off[:, 1])
+    y = x @ [a, b, c] + bend * (ratio - ratio.mean()) ** 2 + noise_slope * grid[:, 2]
+    y = (y + wide * rng.normal(0, cell_sd, cells))[:, None] + rng.normal(0, seed_sd, seeds)
+    y = y + tilt + wide[:, None] * rng.normal(0, run_sd, (cells, seeds))
     cell, seed = np.indices(y.shape).reshape(2, -1)
-    lr_, batch_, noise_ = grid[cell].T
+    lr_, batch_, noise_, mu, size = grid[cell].T
     frame = pd.DataFrame(
         {
             "run_id": [f"{c:04d}-{s}" for c, s in zip(cell, seed, strict=True)],
             "cell": cell,
-            "setting": np.unique(noise_, return_inverse=True)[1],
+            "setting": np.unique(grid[:, 2:], axis=0, return_inverse=True)[1].ravel()[cell],
             "setting_label": [f"label noise {x:g}" if len(noise) > 1 else "" for x in noise_],
-            "stratum": 0,
+            "stratum": np.unique(size, return_inverse=True)[1],
             "stratum_label": "",
-            "ratio_group": lr_ / batch_,
+            "sizeless_stratum": 0,
+            "ratio_group": same_ratio(lr_ / batch_),
             "seed": seed,
             "lr": lr_,
             "batch_size": batch_,
             "ratio": lr_ / batch_,
-            "effective_ratio": lr_ / batch_,
-            "momentum": 0.0,
+            "effective_ratio": lr_ / batch_ / (1 - mu),
+            "momentum": mu,
             "label_noise": noise_,
             "input_noise": 0.0,
             "gradient_noise": 0.0,
+            "train_size": size,
             "value": np.exp(y.ravel()),
             "y": y.ravel(),
             "epoch": 1.0,
         }
     )
+    if missing:
+        kept = rng.random(len(frame)) >= missing
+        frame = frame[kept].reset_index(drop=True)
     return Points("hessian_lambda_max", at, frame, ())
+
+
+def planted_times(
+    rng: np.random.Generator, lr: np.ndarray, batch: np.ndarray, seeds: int, end: float, **how
+) -> Times:
+    """Times log T = a·log η + b·log S as in ``planted_points``, seen up to the epoch ``end``."""
+    how = {"a": -1.0, "b": 1.0, "seed_sd": 0.1, "cell_sd": 0.1, "run_sd": 0.2, **how}
+    frame = planted_points(rng, lr, batch, seeds, **how).frame
+    low = np.minimum(frame["value"], end)
+    high = np.where(frame["value"] > end, np.inf, frame["value"])
+    return Times("epochs", frame.assign(low=low, high=high, censored=np.isinf(high)), ())
+
+
+def planted_thresholds(
+    rng: np.random.Generator,
+    lr: Callable[[int], np.ndarray],
+    batch: Sequence[int],
+    seeds: int,
+    *,
+    c: float,
+    seed_sd: float = 0.0,
+    batch_sd: float = 0.1,
+    run_sd: float = 0.1,
+) -> pd.DataFrame:
+    """``runs`` that diverge above η* = 0.3·(S/8)^c, which scatters between seeds, batch sizes and
+    runs; ``lr``: the rates that were run at a batch size."""
+    rows, shifts = [], rng.normal(0, seed_sd, seeds)
+    for size in batch:
+        off = rng.normal(0, batch_sd)
+        for seed in range(seeds):
+            edge = np.log(0.3) + c * np.log(size / 8) + off + shifts[seed] + rng.normal(0, run_sd)
+            rows += [(0, "", size, seed, eta, "diverged" if np.log(eta) > edge else "finished")
+                     for eta in lr(size)]
+    return pd.DataFrame(
+        rows, columns=["setting", "setting_label", "batch_size", "seed", "lr", "status"])

@@ -33,7 +33,7 @@ def test_a_law_of_the_rate_alone_spreads_at_equal_ratio():
 
 def test_the_rank_correlation_is_scipy_s():
     chosen = planted_points(np.random.default_rng(2), np.array([0.1, 0.2, 0.3]), np.arange(2, 9), 1)
-    truth = stats.spearmanr(chosen.frame["ratio"], chosen.frame["y"]).statistic
+    truth = stats.spearmanr(chosen.frame["ratio_group"], chosen.frame["y"]).statistic
     assert spread(chosen).spearman == pytest.approx(truth)
 
 
