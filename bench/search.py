@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Sample efficiency of searches in packs: runs needed for what one at a time has after T runs.
 
     python -m bench.search [--repeats 30] [--runs 160] [FUNCTION ...]
