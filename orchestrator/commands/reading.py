@@ -47,6 +47,26 @@ def claims(folders: tuple[Path, ...], wanted: tuple[str, ...], untested: bool,
 
 @click.command()
 @folder
+@click.option("--batch-size", type=int, required=True, metavar="S",
+              help="The batch size that a learning rate is wanted for.")
+@click.option("--noise", type=float, metavar="P",
+              help="The fraction of relabelled examples; without it, none.")
+@click.option("--metric", default="test_accuracy", show_default=True, metavar="COLUMN",
+              help="What is best: an accuracy or a loss.")
+@as_json
+@kind
+def recommend(folder: Path, batch_size: int, noise: float | None, metric: str,
+              as_json: bool) -> int:
+    """Recommend a learning rate for a batch size, with its interval and how far to trust it."""
+    from orchestrator import advice
+
+    found = advice.advise(folder, batch_size, noise, metric)
+    click.echo(advice.as_json(found) if as_json else advice.as_text(found))
+    return DONE
+
+
+@click.command()
+@folder
 @as_json
 @kind
 def compact(folder: Path, as_json: bool) -> int:
