@@ -6,16 +6,18 @@ one line: W points shrink a bracket by W + 1.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from orchestrator.search.proposer import Outcome, Point
+from orchestrator.search.proposer import Outcome, Point, Setup
+from orchestrator.search.section import Range
 from orchestrator.search.smooth import Known, expected
 from orchestrator.search.threshold import Belief, Expected, Threshold
 
 Scalars = Mapping[str, Any]
-_GIVE_UP = 8
+_GIVE_UP, _MARKS = 8, 200
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Boundary:
     """Proposes packs of η on one line each until every edge is known to ``resolution``.
 
     ``lines``: the other scalars of each line. Where they hold ``batch_size`` as a number, lines
-    that agree in all else share a smooth prior in log S. ``seeds``: the points of a pack take turns
+    that agree in all else share a smooth prior in log S. ``inside``: whether a point is of the
+    space; it cuts the ends of lines. ``seeds``: the points of a pack take turns
     among that many, so that the edge is where half of the seeds diverge. A line on which
     eight runs in a row failed is given up.
 
@@ -61,11 +64,13 @@ class Boundary:
     """
 
     def __init__(self, low: float, high: float, lines: Sequence[Scalars], *,
-                 resolution: float = 0.01, seeds: int = 1, name: str = "lr"):
+                 resolution: float = 0.01, seeds: int = 1, name: str = "lr",
+                 inside: Callable[[Scalars], bool] = lambda _: True):
         self.name, self.seeds, self.resolution = name, seeds, resolution
-        self._ends = math.log(low), math.log(high)
-        self._lines = [dict(line) for line in lines]
-        self._known = [Threshold(*self._ends) for _ in lines]
+        ends = [_ends(name, low, high, line, inside) for line in lines]
+        self._lines = [dict(line) for line, kept in zip(lines, ends, strict=True) if kept]
+        self._known = [Threshold(*map(math.log, kept)) for kept in ends if kept]
+        lines = self._lines
         self._pending: list[set[Point]] = [set() for _ in lines]
         self._failed = [0 for _ in lines]
         self._asked = 0
@@ -110,8 +115,10 @@ class Boundary:
             self._failed[line] += 1
             return
         self._failed[line] = 0
-        at = math.log(point.values[self.name])
-        self._known[line] = self._known[line].told(at, unstable=outcome.diverged >= 0.5)
+        known, at = self._known[line], math.log(point.values[self.name])
+        for end in (known.low, known.high):  # which rounding may have moved it from
+            at = end if math.isclose(at, end, rel_tol=1e-9, abs_tol=1e-9) else at
+        self._known[line] = known.told(at, unstable=outcome.diverged >= 0.5)
 
     @property
     def finished(self) -> bool:
@@ -141,7 +148,7 @@ class Boundary:
 
     def _open(self, i: int) -> bool:
         low, high = self._interval(i)
-        beyond = low >= self._ends[1] or high <= self._ends[0]
+        beyond = low >= self._known[i].high or high <= self._known[i].low
         return not beyond and high - low > math.log1p(self.resolution) + 1e-12
 
     def _given_up(self, i: int) -> bool:
@@ -165,14 +172,34 @@ class Boundary:
         known, (low, high) = self._known[i], self._interval(i)
         belief = known.belief(self._expected(i), self._softness)
         state = "open" if self._open(i) else "found"
-        if low >= self._ends[1]:
+        if low >= known.high:
             state = "stable everywhere"
-        elif high <= self._ends[0]:
+        elif high <= known.low:
             state = "unstable everywhere"
         middle = belief.quantile(0.5) if belief.softness else (low + high) / 2
         value = math.exp(middle) if math.isfinite(middle) else math.nan
         return Edge(self._lines[i], value, math.exp(low), math.exp(high), belief.softness, state,
                     len(known.stable) + len(known.unstable), len(known.unstable))
+
+
+def build(setup: Setup) -> Boundary:
+    """The boundary along the one range of the space, for all combinations of its choices."""
+    space, options = setup.search.space, setup.search.options
+    name = next(n for n, d in space.items() if isinstance(d, Range))
+    choices = {n: d.values for n, d in space.items() if n != name}
+    lines = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+    return Boundary(space[name].low, space[name].high, lines, resolution=options["resolution"],
+                    seeds=setup.search.seeds, name=name, inside=setup.inside)
+
+
+def _ends(
+    name: str, low: float, high: float, line: Scalars, inside: Callable[[Scalars], bool]
+) -> tuple[float, float] | None:
+    """The part of a line that is inside the space, to half a per cent of its length in log; None
+    where nothing is."""
+    marks = [low * (high / low) ** (i / _MARKS) for i in range(1, _MARKS)]
+    kept = [x for x in (low, *marks, high) if inside({name: float(f"{x:.12g}"), **line})]
+    return (kept[0], kept[-1]) if len(kept) > 1 else None
 
 
 def _between(known: Threshold, belief: Belief) -> tuple[float, float]:

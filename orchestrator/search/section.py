@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainables.errors import InputError
-from trainables.options import Option, Table, did_you_mean, fill, optional, whole
+from trainables.options import (
+    Option,
+    Table,
+    choice,
+    did_you_mean,
+    fill,
+    number,
+    optional,
+    whole,
+)
 
 DIRECTIONS = ("maximize", "minimize")
 MOST_RUNS = 1_000_000
@@ -14,13 +23,17 @@ MOST_RUNS = 1_000_000
 
 @dataclass(frozen=True)
 class Sampler:
-    """What a sampler takes: how many objectives, the options of its own; where it is built."""
+    """What a sampler takes: how many objectives, the options of its own; where it is built.
+
+    ``one_range``: it places one scalar, above 0, and takes lists of choices for the others.
+    """
 
     module: str
     fewest: int
     most: float
     words: str
     options: Table
+    one_range: bool = False
 
     @property
     def guided(self) -> bool:
@@ -41,6 +54,13 @@ SAMPLERS: Mapping[str, Sampler] = {
     "gp": Sampler(_OPTUNA, 1, math.inf, "a Gaussian process, for few and dear runs",
                   {"startup": optional(whole(None, 1, 10**6))}),
     "random": Sampler(_OPTUNA, 1, math.inf, "uniform draws from the space", {}),
+    "boundary": Sampler(
+        "orchestrator.search.boundary", 0, 0, "the largest lr that does not diverge, for each "
+        "combination of the other scalars",
+        {"resolution": number(0.01, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True),
+    "law": Sampler(
+        "orchestrator.search.design", 1, 1, "the cells that tell the exponents of lr and "
+        "batch_size best", {"exponent": choice("sum", ("a", "b", "sum", "both"))}, True),
 }
 
 
@@ -133,6 +153,8 @@ def complete(given: Any) -> dict[str, Any]:
     full["options"] = fill(full["options"], SAMPLERS[full["sampler"]].options,
                            section="sweep.search.options", subject=full["sampler"])
     _check_objectives(full["sampler"], full["objectives"])
+    if SAMPLERS[full["sampler"]].one_range:
+        _check_range(full["sampler"], full["space"])
     if full["runs"] < full["seeds"]:
         raise InputError(f"a budget of {full['runs']} runs is less than one point of "
                          f"{full['seeds']} seeds", key="sweep.search.runs",
@@ -174,6 +196,22 @@ def _dimension(name: str, given: Any) -> Range | Choices:
                          key=f"{key}.{kind}", fix="give the smaller end first; a single value "
                          "belongs in train or model")
     return Range(low, high, kind == "log")
+
+
+def _check_range(sampler: str, given: Mapping[str, Any]) -> None:
+    space, key = {n: _dimension(n, v) for n, v in given.items()}, "sweep.search.space"
+    ranges = [n for n, d in space.items() if isinstance(d, Range)]
+    if len(ranges) != 1:
+        raise InputError(f"{sampler} takes one range, and the space has {len(ranges)}", key=key,
+                         fix="write lr: {log: [1e-3, 10]} and lists for the others, like "
+                         "batch_size: [8, 32, 128]")
+    (name,) = ranges
+    if space[name].low <= 0:
+        raise InputError(f"the range of `{name}` begins at {space[name].low:g}",
+                         key=f"{key}.{name}", fix=f"{sampler} works on a log scale: begin above 0")
+    if sampler == "law" and (name != "lr" or "batch_size" not in space):
+        raise InputError("a law is one of lr and batch_size", key=key, fix="write lr: {log: "
+                         "[0.01, 1]}, batch_size: [8, 16, 32, 64, 128]")
 
 
 def _real(value: Any) -> bool:

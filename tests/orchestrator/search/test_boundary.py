@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from orchestrator.search import proposer, section
 from orchestrator.search.boundary import Boundary
-from orchestrator.search.proposer import Outcome, Point
+from orchestrator.search.proposer import Outcome, Point, Setup
 
 SIZES = (8, 32, 128, 512)
 LOW, HIGH = 1e-3, 10.0
@@ -141,6 +142,28 @@ def test_rows_of_earlier_sweeps_are_knowledge():
     boundary.tell(Point({"lr": 0.3, "batch_size": 8}), Outcome("finished", diverged=0.6))
     boundary.tell(Point({"lr": 0.3, "batch_size": 999}), ended(unstable=True))  # not of this space
     assert all(0.1 < p["lr"] < 0.3 for p in values(boundary.ask(4)))
+
+
+def test_a_filter_cuts_the_ends_of_lines():
+    """``keep: lr <= 0.01 * batch_size`` leaves no place above, and of S = 0.05 nothing at all."""
+    boundary = Boundary(LOW, HIGH, lines((0.05, 8, 32)),
+                        inside=lambda p: p["lr"] <= 0.01 * p["batch_size"])
+    assert search(boundary, 8) < 50
+    small, large = boundary.edges
+    assert small.state == "stable everywhere"
+    assert small.low == pytest.approx(0.08, rel=0.05)
+    assert large.low <= edge(32) <= large.high
+
+
+def test_it_is_built_from_a_section():
+    search_ = section.read(section.complete({
+        "sampler": "boundary", "runs": 100, "options": {"resolution": 0.05}, "seeds": 3,
+        "space": {"lr": {"log": [0.001, 10]}, "batch_size": [8, 32], "momentum": [0.0, 0.9]}}))
+    setup = Setup(search_, frozenset({"batch_size"}), lambda _: True, None, "")
+    points = proposer.build(setup).ask(4)
+    assert [sorted(p) for p in values(points)] == [["batch_size", "lr", "momentum", "seed"]] * 4
+    boundary = proposer.build(setup)
+    assert (len(boundary.edges), boundary.resolution) == (4, 0.05)
 
 
 def test_the_same_outcomes_bring_the_same_questions():
