@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 CONTENTS: Mapping[str, tuple[str, ...]] = {
     "three_factors": (
         "ratio_law", "sharpness_falls", "sharpness_falls_at_equal_loss", "equal_ratios_coincide",
-        "memorization_costs_less", "wider_on_the_line",
+        "excess_loss_on_a_quadratic", "memorization_costs_less", "wider_on_the_line",
     ),
     "break_even": (
         "peaks_fall", "noise_falls", "conditioning_improves", "curvature_moves_with_noise",
-        "breaks_even_early", "peak_is_bounded", "batch_norm_is_not_enough",
+        "dynamics_along_the_sharpest", "breaks_even_early", "peak_is_bounded",
+        "batch_norm_is_not_enough",
     ),
     "linear_scaling": (
         "critical_factor_grows", "momentum_enters_the_noise_scale", "schedules_interchange",
+    ),
+    "early_steering": (
+        "curvature_is_decided_early", "curvature_remembers_the_start", "accuracy_is_decided_early",
     ),
 }
 NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.crossed import Interval
 from analysis.edges import SHARPNESS
 from analysis.frames import Sweep
 from analysis.labels import fixed, number
@@ -243,3 +244,44 @@ def batch_norm_is_not_enough(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
     if column not in sweep.runs or not (sweep.runs[column] == True).any():  # noqa: E712
         raise NotTested("nets with batch normalisation (model.batch_norm: true)")
     return _peaks_fall(sweep, options, batch_norm=True)
+
+
+@claim("break_even/dynamics_along_the_sharpest", "F5", paper=_PAPER, grade="robust",
+       tolerance=0.01,
+       words="along the sharpest direction, with an own parabola for each example, E ψ² grows in a "
+             "step by (1−ηλ)² + s²η²(N−S)/(S(N−1)), and breaks even where that is 1",
+       test="probe break_even: measured growth over the formula, and the curvature where it breaks "
+            "even over 2/η − αc, less 1, at each η and S: within ±0.01 (exact where all "
+            "minibatches are taken, else with the standard error of a sample)")
+def dynamics_along_the_sharpest(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """The largest deviation over η and S of either; seeds of the probe are the unit."""
+    rows = selection.probe_curves(sweep, "break_even", ["break_even_growth", "break_even_error",
+                                                        "break_even_curvature"])
+    parts = rows["series"].str.rpartition("_")
+    quantity = rows["quantity"].str.removeprefix("break_even_")
+    rows = rows.assign(column=quantity.where(quantity == "error", quantity + "_" + parts[0]),
+                       batch_size=parts[2].astype(int))
+    table = rows.pivot_table(index=["x", "batch_size", "probe_seed"], columns="column",
+                             values="value").reset_index().rename(columns={"x": "lr"})
+    table["growth_off"] = table["growth_measured"] / table["growth_predicted"] - 1
+    table["curvature_off"] = table["curvature_found"] / table["curvature_predicted"] - 1 if {
+        "curvature_found", "curvature_predicted"} <= set(table) else math.nan
+    table["half"] = 1.96 * table["error"] / table["growth_predicted"]
+    worst = table.loc[table["growth_off"].abs().idxmax()]
+    effects = [Effect("growth of E ψ² over the formula, less 1, the worst case",
+                      _around(worst["growth_off"], worst["half"]), options["tolerance"], "within",
+                      len(table), "case")]
+    known = table["curvature_off"].dropna()
+    exact = table.loc[known.index, "half"] == 0
+    if exact.any():
+        off = float(known[exact].abs().max())
+        effects.append(Effect("break-even curvature over 2/η − αc, less 1, the worst case",
+                              _around(off, 0.0), options["tolerance"], "within",
+                              int(exact.sum()), "case"))
+    return Judgement(
+        tuple(effects), f"E ψ² grows as the formula says, to {number(abs(worst['growth_off']), 2)} "
+        f"of it in the worst of {len(table)} cases", "one step", table.to_dict("records"))
+
+
+def _around(value: float, half: float) -> Interval:
+    return Interval(float(value), float(value - half), float(value + half))

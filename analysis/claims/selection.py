@@ -1,5 +1,6 @@
 """What a claim's test reads of a sweep; what is lacking is said once, in the same words."""
 
+import json
 from collections.abc import Sequence
 
 import pandas as pd
@@ -52,6 +53,16 @@ def config(sweep: Sweep, column: str) -> pd.Series:
     if column not in sweep.runs:
         raise NotTested(f"the column {column}")
     return sweep.runs.set_index("run_id")[column]
+
+
+def monitor_option(sweep: Sweep, monitor: str, option: str) -> pd.Series:
+    """By run_id, the value of an option of a monitor; NotTested where no run has the monitor."""
+    found = {run_id: dict(json.loads(text)).get(monitor, {}).get(option)
+             for run_id, text in config(sweep, "config_measure_monitors").items()}
+    values = pd.Series(found, dtype=object).dropna()
+    if values.empty:
+        raise NotTested(f"the monitor {monitor}")
+    return values
 
 
 def probe_curves(sweep: Sweep, kind: str, quantities: Sequence[str]) -> pd.DataFrame:
