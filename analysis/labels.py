@@ -98,7 +98,9 @@ def listed(words: list[str], limit: int = 6) -> str:
 
 
 _SYMBOLS = (
-    (re.compile(r"λ_(max|min)"), r"<i>λ</i><sub>\1</sub>"),
+    (re.compile(r"λ_(max|min|\d+)"), r"<i>λ</i><sub>\1</sub>"),
+    (re.compile(r"\b(B)_(simple|noise)\b"), r"<i>\1</i><sub>\2</sub>"),
+    (re.compile(r"\be_(\d)\b"), r"<i>e</i><sub>\1</sub>"),
     (re.compile(r"\^\{([^}]*)\}"), r"<sup>\1</sup>"),
     (re.compile(r"\^([ab])\b"), r"<sup><i>\1</i></sup>"),
     (re.compile(r"\ba (\+|and) b\b"), r"<i>a</i> \1 <i>b</i>"),

@@ -4,7 +4,7 @@ Byte-identical for the same rows: no clock, no host, no path goes into it.
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -17,17 +17,14 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from analysis import labels, laws, verdicts
-from analysis.claims import judging
-from analysis.figures.edges import edge_figure
-from analysis.figures.scatter import accuracy_figure, collapse_figure, matched_figure
+from analysis.claims import judging, told
+from analysis.claims.claim import Judged, Verdict
+from analysis.collapse import Break
+from analysis.figures.book import Section, sections
 from analysis.figures.theme import FAINT, INK, KINDS, Figure, Tone
-from analysis.figures.trajectories import equal_ratio_figure
 from analysis.folder import Folder, Where
-from analysis.laws import Fit
-from analysis.points import Points
 from analysis.study import Study, lines, study
 
-Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
 Rows: TypeAlias = Sequence[Mapping[str, object]] | pd.DataFrame
 _META = frozenset({
     "name", "run_ids", "planned", "margin", "matched_loss", "spec", "claims", "own_claims",
@@ -89,15 +86,15 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
         own_claims=given.get("own_claims", ()),
         metrics=given.get("metrics", ()),
     )
-    drawn = figures(found)
-    for figure in drawn:
+    drawn = sections(found)
+    for figure in (figure for section in drawn for figure in section.figures):
         for panel in figure.panels:
             for ending in ("svg", "pdf", "csv"):
                 folder.put(f"analysis/figures/{panel.name}.{ending}", getattr(panel, ending))
     rows = laws.rows(found.fits)
     _put_rows(folder, "laws", rows)
     _put_rows(folder, "points", _point_rows(found))
-    _put_rows(folder, "breaks", _break_rows(found))
+    _put_rows(folder, "breaks", break_rows((*found.breaks, *found.falls)))
     _put_rows(folder, "claims", judging.rows(found.claims))
     _put_rows(folder, "claims_evidence", judging.evidence(found.claims))
     name = str(given.get("name") or found.sweep.name or "sweep")
@@ -106,45 +103,23 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     return Summary(found.verdict, (*lines(found), f"report: {path}"), path, tuple(rows))
 
 
-def figures(found: Study) -> tuple[Figure, ...]:
-    """The figures that the sweep's rows allow, in the report's order."""
-    metric = found.fits[0].metric if found.fits else ""
-    drawn: list[Figure | None] = []
-    main = found.find(metric, "end")
-    if main is not None:
-        drawn.append(collapse_figure(found.fits[main], found.chosen[main]))
-    measured = [q for q in ("train_loss", metric) if q and found.sweep.measures(q)]
-    drawn.append(equal_ratio_figure(found.sweep, list(dict.fromkeys(measured))))
-    drawn.append(_several(found, metric, ("peak", "end", "loss"), matched_figure))
-    drawn.append(_several(found, "test_accuracy", ("end", "loss"), accuracy_figure, least=1))
-    drawn.append(edge_figure(found.sweep))
-    return tuple(figure for figure in drawn if figure is not None)
-
-
-def _several(
-    found: Study, metric: str, kinds: Sequence[str], draw: Draw, least: int = 2
-) -> Figure | None:
-    places = [i for i in (found.find(metric, kind) for kind in kinds) if i is not None]
-    if len(places) < least:
-        return None
-    return draw([found.fits[i] for i in places], [found.chosen[i] for i in places])
-
-
-def render(found: Study, drawn: Sequence[Figure], *, name: str, spec: str) -> str:
+def render(found: Study, drawn: Sequence[Section], *, name: str, spec: str) -> str:
     """The page. Everything that is not ours is escaped; what the template lacks is an error."""
-    return _template().render(
+    return template("report").render(
         name=name,
         spec=spec,
         study=found,
-        figures=drawn,
-        tones=_tones(drawn),
+        sections=drawn,
+        tones=tones([figure for section in drawn for figure in section.figures]),
+        claims=_told(found.claims),
         fitted=[f for f in found.fits if any(law.beta is not None for law in f.laws.values())],
         provenance=_provenance(found),
     )
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A page's template, with the filters that write numbers and symbols."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis", "."),
         autoescape=True,
@@ -160,14 +135,30 @@ def _template() -> jinja2.Template:
         "written": verdicts.written,
         "sentence": verdicts.sentence,
         "decides": verdicts.decides,
+        "effect": told.effect,
+        "cell": _cell,
         "plain": lambda metric: labels.label(metric).plain,
         "count": labels.count,
         "svg": Markup,
     }
-    return environment.get_template("report.html.j2")
+    return environment.get_template(f"{name}.html.j2")
 
 
-def _tones(drawn: Sequence[Figure]) -> tuple[Tone, ...]:
+def _cell(value: object) -> str:
+    """A value of an evidence row, as it is written in a table."""
+    if value is None:
+        return "—"
+    return labels.number(value) if isinstance(value, float) else str(value)
+
+
+def _told(claims: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Tested claims by verdict, in the order in which they are told; those not tested last."""
+    order = (*told.ORDER, Verdict.UNTESTED)
+    return {str(v): found for v in order if (found := [c for c in claims if c.verdict is v])}
+
+
+def tones(drawn: Sequence[Figure]) -> tuple[Tone, ...]:
+    """Every tone that the figures' legends and the page itself use."""
     used = (key.tone for figure in drawn for key in figure.keys)
     return tuple(dict.fromkeys((INK, FAINT, *KINDS, *used)))
 
@@ -198,7 +189,8 @@ def _point_rows(found: Study) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _break_rows(found: Study) -> list[dict[str, object]]:
+def break_rows(breaks: Sequence[Break]) -> list[dict[str, object]]:
+    """A row a cell of each family against its reference."""
     return [
         {
             "quantity": b.quantity,
@@ -217,6 +209,6 @@ def _break_rows(found: Study) -> list[dict[str, object]]:
             "last_factor_low": b.last.low,
             "last_factor_high": b.last.high,
         }
-        for b in found.breaks
+        for b in breaks
         for step in b.steps
     ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDE, NARROW = (4.5, 3.4), (3.5, 3.1)
 _LEGEND = "own-legend"
+_SUBSCRIPT = re.compile(r"\b(λ|e)_(\w+)")
 _DIGITS = re.compile(r"(\.\d\d)\d+")
 
 
@@ -246,7 +247,7 @@ def _handle(key: Key) -> object:
         color=key.tone.light,
         marker=key.marker or None,
         markersize=5,
-        label=key.text,
+        label=_SUBSCRIPT.sub(r"$\1_{\2}$", key.text),
         linestyle="none" if key.dash is None else dashed(key.dash),
     )
 

@@ -1,0 +1,92 @@
+"""The figures of a report in the order in which they tell the story, by section."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from analysis.figures.breakeven import break_even_figure
+from analysis.figures.edges import edge_figure, stochastic_figure
+from analysis.figures.landscape import connector_figure, interpolation_figure, tunnel_figure
+from analysis.figures.memorization import memorization_figure, noise_figure
+from analysis.figures.noisescale import batch_figure, fisher_figure, noise_scale_figure
+from analysis.figures.pareto import pareto_figure
+from analysis.figures.scatter import accuracy_figure, collapse_figure, matched_figure
+from analysis.figures.spectra import density_figure, eigenvalue_figure
+from analysis.figures.steering import steering_figure
+from analysis.figures.steps import one_direction_figure, sharpest_figure
+from analysis.figures.stiffness import stiffness_figure
+from analysis.figures.theme import Figure
+from analysis.figures.toys import first_epoch_figure, subspace_figure, wedge_figure
+from analysis.figures.trajectories import equal_ratio_figure
+from analysis.laws import Fit
+from analysis.points import Points
+from analysis.study import Study
+
+Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
+_OPEN = 6
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures under one heading. ``first``: the number of its first figure. ``folded``: a page
+    shows its heading alone until it is asked for."""
+
+    name: str
+    title: str
+    figures: tuple[Figure, ...]
+    first: int
+    folded: bool
+
+
+def sections(found: Study) -> tuple[Section, ...]:
+    """The sections for which the sweep's rows have a figure. The law's own figures are shown, and
+    then as many sections as make six figures; the rest is folded."""
+    made, count = [], 0
+    for name, title, drawn in _chapters(found):
+        figures = tuple(figure for figure in drawn if figure is not None)
+        if figures:
+            folded = bool(made) and count + len(figures) > _OPEN
+            made.append(Section(name, title, figures, count + 1, folded))
+            count += len(figures)
+    return tuple(made)
+
+
+def _chapters(found: Study) -> Iterator[tuple[str, str, list[Figure | None]]]:
+    sweep = found.sweep
+    yield "law", "What follows η/S", _law(found)
+    yield "path", "Along the path", [
+        draw(sweep) for draw in (break_even_figure, edge_figure, stochastic_figure,
+                                 noise_scale_figure, fisher_figure)]
+    yield "directions", "Sharpest directions and spectra", [
+        draw(sweep) for draw in (sharpest_figure, one_direction_figure, eigenvalue_figure,
+                                 density_figure)]
+    yield "examples", "Examples, noise and memorization", [
+        draw(sweep) for draw in (noise_figure, memorization_figure, first_epoch_figure,
+                                 stiffness_figure)]
+    yield "landscape", "The landscape around the minima", [
+        draw(sweep) for draw in (interpolation_figure, connector_figure, tunnel_figure,
+                                 subspace_figure, wedge_figure)]
+    yield "choices", "Choices: batch size, schedule, accuracy against sharpness", [
+        batch_figure(sweep, found.level), steering_figure(sweep), pareto_figure(sweep)]
+
+
+def _law(found: Study) -> list[Figure | None]:
+    metric = found.fits[0].metric if found.fits else ""
+    main = found.find(metric, "end")
+    collapse = collapse_figure(found.fits[main], found.chosen[main]) if main is not None else None
+    measured = [q for q in ("train_loss", metric) if q and found.sweep.measures(q)]
+    return [
+        collapse,
+        equal_ratio_figure(found.sweep, list(dict.fromkeys(measured))),
+        _several(found, metric, ("peak", "end", "loss"), matched_figure),
+        _several(found, "test_accuracy", ("end", "loss"), accuracy_figure, least=1),
+    ]
+
+
+def _several(
+    found: Study, metric: str, kinds: Sequence[str], draw: Draw, least: int = 2
+) -> Figure | None:
+    places = [i for i in (found.find(metric, kind) for kind in kinds) if i is not None]
+    if len(places) < least:
+        return None
+    return draw([found.fits[i] for i in places], [found.chosen[i] for i in places])

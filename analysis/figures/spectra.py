@@ -1,0 +1,76 @@
+"""Spectra over time: the top eigenvalues of the Hessian, and its spectral density."""
+
+from analysis.figures import theme
+from analysis.figures.cells import extremes, moments, run_curves, spaced
+from analysis.figures.chart import Axis, Look, by_moment, panel
+from analysis.figures.theme import Figure
+from analysis.frames import Sweep
+from analysis.labels import EPOCH, listed, number, significant
+
+_AXES = ["run_id", "lr", "batch_size", "ratio_group", "seed", "setting", "cell", "train_size"]
+_FLOOR = 1e-5
+
+
+def eigenvalue_figure(sweep: Sweep) -> Figure | None:
+    """The largest eigenvalues of H against epoch, of a run of the smallest and of the largest η/S.
+    None with fewer than two eigenvalues a snapshot."""
+    if not sweep.measures("hessian_lambda_max"):
+        return None
+    rows = sweep.spectra
+    rows = rows[(rows["operator"] == "hessian") & (rows["step"] > 0) & (rows["value"] > 0)]
+    rows = rows.merge(sweep.finished[_AXES], on="run_id")
+    if rows.empty or rows["index"].nunique() < 2:
+        return None
+    rows = rows.assign(epoch=rows["step"] / (rows["train_size"] // rows["batch_size"]))
+    shown = spaced(sorted(rows["index"].unique()), 6)
+    tones = dict(zip(shown, theme.ramp(len(shown)), strict=True))
+    look = Look("index", tones, lambda i: f"λ_{i}")
+    panels, seen = [], []
+    for place, (ratio, _, run_id) in enumerate(extremes(rows)):
+        frame = rows[(rows["run_id"] == run_id) & rows["index"].isin(shown)]
+        frame = frame[["run_id", "lr", "batch_size", "ratio_group", "epoch", "index", "value"]]
+        last = frame[frame["epoch"] == frame["epoch"].max()].set_index("index")["value"]
+        apart = significant(last.iloc[0] / last.iloc[-1])
+        seen.append(f"at η/S = {number(ratio)} λ_{last.index[0]} ends {apart} times as large as "
+                    f"λ_{last.index[-1]}")
+        panels.append(panel(
+            f"eigenvalues-{('low', 'high')[place]}", f"Eigenvalues at η/S = {number(ratio)}", frame,
+            Axis("epoch", EPOCH.tex, log=True),
+            Axis("value", "eigenvalues of the Hessian", log=True), look,
+            heading=f"η/S = {number(ratio)}"))
+    caption = f"{listed(seen)}.".replace("at", "At", 1)
+    note = "One run each, the first seed; positive eigenvalues only."
+    title = "The top of the spectrum over time"
+    return Figure("eigenvalues", title, caption, tuple(panels), look.keys, note)
+
+
+def density_figure(sweep: Sweep) -> Figure | None:
+    """The spectral density of H at several moments, of a run of the smallest and the largest η/S.
+    """
+    rows = run_curves(sweep, "hessian_density")
+    rows = rows[rows["value"] > 0]
+    if rows.empty:
+        return None
+    panels, seen, keys = [], [], ()
+    for place, (ratio, _, run_id) in enumerate(extremes(rows)):
+        run = rows[rows["run_id"] == run_id]
+        run = run[run["step"].isin(moments(run["step"]))]
+        frame = run[run["value"] > _FLOOR * run["value"].max()]
+        frame = frame[["run_id", "lr", "batch_size", "ratio_group", "epoch", "x", "value"]]
+        look = by_moment(frame["epoch"])
+        keys = keys or look.keys
+        edges = frame.groupby("epoch")["x"].max()
+        seen.append(f"at η/S = {number(ratio)} the spectrum reaches up to "
+                    f"{significant(edges.iloc[0])} at epoch {number(edges.index[0])} and "
+                    f"{significant(edges.iloc[-1])} at epoch {number(edges.index[-1])}")
+        panels.append(panel(
+            f"density-{('low', 'high')[place]}", f"Spectral density at η/S = {number(ratio)}",
+            frame, Axis("x", "eigenvalue of the Hessian"),
+            Axis("value", "spectral density", log=True), look, heading=f"η/S = {number(ratio)}"))
+    note = (
+        "Stochastic Lanczos quadrature, smoothed; parts below 1e-5 of the largest density are cut "
+        "off. One run each, the first seed; early moments dark, late ones light."
+    )
+    caption = f"{listed(seen)}.".replace("at", "At", 1)
+    title = "Spectral density of the Hessian over time"
+    return Figure("density", title, caption, tuple(panels), keys, note)
