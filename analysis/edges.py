@@ -37,11 +37,11 @@ def products(sweep: Sweep) -> pd.DataFrame:
     if not sweep.measures(SHARPNESS):
         return rows.iloc[:0].assign(product=0.0, bound=0.0)
     full = (rows["batch_size"] == rows["train_size"]) & (rows["status"] == "finished")
-    rows = rows[full & _descends(sweep, rows) & (rows["step"] > 0) & rows[SHARPNESS].notna()]
-    return rows.assign(product=rows["lr"] * rows[SHARPNESS], bound=_bound(sweep, rows))
+    rows = rows[full & descends(sweep, rows) & (rows["step"] > 0) & rows[SHARPNESS].notna()]
+    return rows.assign(product=rows["lr"] * rows[SHARPNESS], bound=stable(sweep, rows))
 
 
-def _descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:
+def descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:
     """Rows of runs that follow the gradient of the measured loss on the whole set: for Adam, nudged
     SGD, a Fisher penalty or a varying batch size the edge is elsewhere."""
     plain = pd.Series(True, index=sweep.runs["run_id"])
@@ -53,7 +53,8 @@ def _descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:
     return rows["run_id"].map(plain).fillna(False).astype(bool)
 
 
-def _bound(sweep: Sweep, rows: pd.DataFrame) -> np.ndarray:
+def stable(sweep: Sweep, rows: pd.DataFrame) -> np.ndarray:
+    """The largest η·λ that gradient descent with each row's momentum bears."""
     columns = [name for name in sweep.runs if name.split("_")[-1] == "nesterov"]
     momentum = rows["momentum"].to_numpy(float)
     plain = 2 * (1 + momentum)
@@ -68,9 +69,6 @@ def edges(sweep: Sweep) -> tuple[Edge, ...]:
     rows = products(sweep)
     if rows.empty:
         return ()
-    place = rows.groupby("run_id").cumcount()
-    length = rows.groupby("run_id")["step"].transform("size")
-    late = rows[place >= np.floor(length * (1 - LATE))]
     return tuple(
         Edge(
             float(cell["run_lr"].iloc[0]),
@@ -83,6 +81,13 @@ def edges(sweep: Sweep) -> tuple[Edge, ...]:
             float(cell["bound"].iloc[0]),
         )
         for _, cell in sorted(
-            late.groupby("cell"), key=lambda item: (item[1]["run_lr"].iloc[0], item[0])
+            late(rows, LATE).groupby("cell"), key=lambda item: (item[1]["run_lr"].iloc[0], item[0])
         )
     )
+
+
+def late(rows: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The last ``share`` of the snapshots of each run; rows of a run in order."""
+    place = rows.groupby("run_id").cumcount()
+    length = rows.groupby("run_id")["step"].transform("size")
+    return rows[place >= np.floor(length * (1 - share))]

@@ -29,6 +29,14 @@ CONTENTS: Mapping[str, tuple[str, ...]] = {
     "early_steering": (
         "curvature_is_decided_early", "curvature_remembers_the_start", "accuracy_is_decided_early",
     ),
+    "sharpest": (
+        "rises_then_falls", "peak_falls", "overshoots", "aligned", "nudged_is_sharper",
+        "nudged_is_no_worse",
+    ),
+    "wedges": ("cuts", "connectors", "tunnels_widen", "toy_threshold"),
+    "edge_of_stability": ("hovers", "adam_hovers"),
+    "stochastic_stability": ("sharpness_grows_with_batch", "batch_sharpness_hovers"),
+    "catapult": ("catapult",),
 }
 NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)
 

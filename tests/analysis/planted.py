@@ -43,6 +43,7 @@ class Planted:
     break_by: float = 1.5
     diverge_above: float = np.inf
     config: dict[str, str] = field(default_factory=lambda: {"config_model_name": "str"})
+    monitors: dict[str, str] = field(default_factory=lambda: dict(MONITORS))
     parts: int = 4
     rng: int = 0
 
@@ -167,7 +168,7 @@ def write_frames(
     folder: Path, planted: Planted, runs: pd.DataFrame, snapshots: pd.DataFrame
 ) -> Path:
     """Writes frames as the parts of a sweep."""
-    schemas = sweep_schema(planted.config, MONITORS)
+    schemas = sweep_schema(planted.config, planted.monitors)
     for table, schema in schemas.items():
         (folder / "tables" / table).mkdir(parents=True)
         pq.write_table(schema.empty_table(), part_path(folder, table, "0000-schema"))
@@ -186,6 +187,7 @@ def part_path(folder: Path, table: str, name: str) -> Path:
 def _part(
     folder: Path, table: str, name: str, frame: pd.DataFrame, schemas: dict[str, pa.Schema]
 ) -> None:
+    frame = frame.reindex(columns=schemas[table].names)
     data = pa.Table.from_pandas(frame, schema=schemas[table], preserve_index=False)
     data = data.replace_schema_metadata(schemas[table].metadata)
     pq.write_table(data, part_path(folder, table, name), write_page_checksum=True)

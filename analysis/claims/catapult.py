@@ -1,0 +1,74 @@
+"""The Large Learning Rate Phase of Deep Learning: the Catapult Mechanism (Lewkowycz et al. 2020,
+arXiv 2003.02218): full-batch gradient descent with the squared loss. λ₀: curvature at step 0.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis import edges
+from analysis.claims import replicates
+from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.claims.edge_of_stability import squared
+from analysis.edges import SHARPNESS
+from analysis.frames import Sweep
+from analysis.labels import number, significant
+
+
+@claim("catapult/catapult", "I1", grade="likely",
+       paper="Lewkowycz et al. 2020, The Large Learning Rate Phase of Deep Learning: the Catapult "
+             "Mechanism",
+       words="above 2/λ₀ there are learning rates with which gradient descent does not diverge: "
+             "the loss grows at first, then converges to a region of lower curvature",
+       test="full-batch gradient descent with the squared loss; of each setting and seed the run "
+            "of the largest η with η·λ₀ > 2 that finished: (1) log of its largest training loss "
+            "over that of step 0 above 0, (2) log of its last loss over that of step 0 below 0, "
+            "(3) η·λ_max at the end below 2, a mean over settings, seed by seed")
+def catapult(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:  # noqa: ARG001
+    """Momentum-free runs alone; the others of η·λ₀ > 2 are evidence."""
+    runs = _runs(sweep)
+    above = runs[runs["start"] > 2]
+    done = above[above["status"] == "finished"]
+    if done.empty:
+        raise NotTested("finished runs with η·λ₀ above 2")
+    top = done.loc[done.groupby(["setting", "seed"])["start"].idxmax()]
+    effects = []
+    for column, name, bound, side in (("log_peak", "log(largest loss / first)", 0.0, "above"),
+                                      ("log_end", "log(last loss / first)", 0.0, "below"),
+                                      ("end", "η·λ_max at the end", 2.0, "below")):
+        interval, seeds = replicates.over_seeds(top, lambda one, c=column: one[c].mean())
+        effects.append(Effect(name, interval, bound, side, seeds))
+    peak, _, end = (effect.interval.value for effect in effects)
+    blown = int((above["status"] == "diverged").sum())
+    return Judgement(
+        tuple(effects),
+        f"at η·λ₀ = {significant(top['start'].min())} to {significant(top['start'].max())} the "
+        f"loss first grows {number(math.exp(peak))} times, and η·λ_max ends at {significant(end)}",
+        "over whole runs", runs.to_dict("records"),
+        f"{blown} runs with η·λ₀ above 2 diverged" if blown else "")
+
+
+def _runs(sweep: Sweep) -> pd.DataFrame:
+    """One row a full-batch run: η·λ₀ as ``start``, η·λ_max as ``end``, log loss ratios."""
+    wanted = "full-batch gradient descent with the squared loss"
+    if not sweep.measures(SHARPNESS):
+        raise NotTested("the monitor spectrum")
+    rows = sweep.snapshots
+    plain = (rows["batch_size"] == rows["train_size"]) & (rows["momentum"] == 0)
+    rows = squared(sweep, rows[plain & edges.descends(sweep, rows)], wanted)
+    found = []
+    for run_id, run in rows.groupby("run_id"):
+        loss = run["train_loss"].dropna().to_numpy(float)
+        sharp = run.loc[run[SHARPNESS].notna(), ["lr", SHARPNESS]].prod(axis=1).to_numpy(float)
+        if run["step"].iloc[0] != 0 or len(sharp) < 2 or len(loss) < 2 or loss.min() <= 0:
+            continue
+        found.append({"run_id": run_id, "setting": run["setting"].iloc[0],
+                      "seed": run["seed"].iloc[0], "status": run["status"].iloc[0],
+                      "lr": run["run_lr"].iloc[0], "start": sharp[0], "end": sharp[-1],
+                      "log_peak": math.log(loss[1:].max() / loss[0]),
+                      "log_end": math.log(loss[-1] / loss[0])})
+    if not found:
+        raise NotTested(f"{wanted}, measured at step 0")
+    return pd.DataFrame(found)
