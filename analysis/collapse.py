@@ -122,7 +122,10 @@ def broken(
         runs = runs[runs["batch_size"] >= begun.min()] if len(begun) else runs.iloc[:0]
         if runs["batch_size"].nunique() > 1:
             found.append(_break(quantity, float(ratio), runs, family(runs), tolerance))
-    return tuple(sorted(found, key=lambda b: (b.setting_label, b.ratio)))
+    def place(b: Break) -> tuple[object, ...]:
+        return b.sizeless_label, b.train_size, b.setting_label, b.ratio
+
+    return tuple(sorted(found, key=place))
 
 
 Path = tuple[np.ndarray, np.ndarray]

@@ -131,6 +131,7 @@ def _rounded(ratio: float) -> float:
 
 def _growth(quantity: str, label: str, families: Sequence[Sequence[Break]]) -> Growth:
     slopes, draws = [], []
+    families = [sorted(family, key=lambda b: b.train_size) for family in families]
     for family in families:
         n = np.log2([b.train_size for b in family])
         weight = (n - n.mean()) / ((n - n.mean()) ** 2).sum()
