@@ -28,6 +28,12 @@ def identity_columns(config: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
+def column(path: str) -> str:
+    """The column of a dotted scalar: train.lr -> lr, model.width -> config_model_width."""
+    parts = tuple(path.split("."))
+    return _NAMED.get(parts) or "config_" + "_".join(parts)
+
+
 def config_types(configs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """config_… column -> "int" | "float" | "str" | "bool", over all runs of a sweep."""
     kinds: dict[str, set[str]] = {}

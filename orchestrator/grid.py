@@ -41,7 +41,7 @@ def expand(spec: Spec, train_size: int) -> tuple[Cell, ...]:
 
     UserError with all that is wrong with them, or where there is nothing to run.
     """
-    made = _Expansion(spec, train_size)
+    made = Expansion(spec, train_size)
     cells: dict[str, Cell] = {}
     for point in _points(spec):
         cell = made.cell(point)
@@ -124,7 +124,7 @@ class _Models:
         return self._known[key]
 
 
-class _Expansion:
+class Expansion:
     """Points to cells: computes what is derived, filters, checks; keeps what is wrong."""
 
     def __init__(self, spec: Spec, train_size: int):
@@ -166,6 +166,10 @@ class _Expansion:
             first, where, count = self._wrong.get(place, (error, point, 0))
             self._wrong[place] = first, where, count + 1
             return None
+
+    def at(self, values: Mapping[str, Any]) -> Cell | None:
+        """The cell at these values of all axes; None where it is filtered or wrong."""
+        return self.cell(_Point(values, "sweep.axes"))
 
     def raise_problems(self) -> None:
         """UserError, if anything was wrong."""

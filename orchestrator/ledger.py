@@ -179,15 +179,22 @@ class Ledger:
 
     def counts(self, pack_id: str) -> dict[str, Any] | None:
         """How the runs of a pack ended, as its last progress; None where it has no final rows."""
-        rows = []
-        for name in self.store.names("tables/runs"):
-            if name.startswith(f"{pack_id}-"):
-                content = io.BytesIO(self.store.read(f"tables/runs/{name}"))
-                rows += pq.read_table(content, columns=["status", "steps"]).to_pylist()
+        rows = self._own_rows(pack_id, ["status", "steps"])
         steps = max((r["steps"] for r in rows), default=1)
         diverged = sum(r["status"] == "diverged" for r in rows)
         return {"step": steps, "steps": steps, "running": 0, "finished": len(rows) - diverged,
                 "diverged": diverged} if rows else None
+
+    def final_rows(self, pack_id: str) -> list[dict[str, Any]]:
+        """The rows of ``runs`` of a pack, or of its halves; those that are published by now."""
+        halves = self.halves(pack_id) or ()
+        return [*self._own_rows(pack_id), *(r for h in halves for r in self.final_rows(
+            h["pack_id"]))]
+
+    def _own_rows(self, pack_id: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+        parts = [n for n in self.store.names("tables/runs") if n.startswith(f"{pack_id}-")]
+        return [row for n in parts for row in pq.read_table(io.BytesIO(self.store.read(
+            f"tables/runs/{n}")), columns=columns).to_pylist()]
 
     # a probe
 

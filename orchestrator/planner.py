@@ -37,10 +37,16 @@ class Plan:
     choices: Mapping[str, Any]    # choosing.Choice by group_id, the folder's earlier ones too
     probe_ids: tuple[str, ...]    # of all probes of the spec
     probes: tuple[ProbePlan, ...]  # to do
+    search: Any = None            # search.planning.SearchPlan, where runs are asked for as it goes
 
     @property
     def folder(self) -> Path:
         return folder_of(self.spec)
+
+    @property
+    def whole(self) -> "Plan":
+        """The plan with the packs that a search is expected to ask for; else the plan itself."""
+        return self if self.search is None else self.search.expected(self)
 
     @property
     def missing(self) -> tuple[Run, ...]:
@@ -87,27 +93,44 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
     """The plan of a spec against what its folder already holds. Reads only; writes nothing."""
     from orchestrator.grid import count_cells, expand, run_configs
 
-    folder = folder_of(spec)
+    if spec.sweep.search is not None:
+        from orchestrator.search.planning import plan_search
+
+        return plan_search(spec)
     count = count_cells(spec)
     if count > MOST_RUNS and not yes:
         raise UserError(spec.problem(
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
-    info = _told(spec, _describe, "data")
-    configs = run_configs(spec, expand(spec, info.train_size))
+    info = data_of(spec)
+    runs = runs_of(spec, info, run_configs(spec, expand(spec, info.train_size)))
+    return against(spec, info, runs, suits_of(spec, info, runs))
+
+
+def data_of(spec: Any) -> Any:
+    """What the section ``data`` describes; UserError where it cannot be read."""
+    return _told(spec, _describe, "data")
+
+
+def runs_of(spec: Any, info: Any, configs: Sequence[Mapping[str, Any]]) -> tuple[Run, ...]:
+    """The runs of configs, each once; their data described, what is measured within the budget."""
     infos = _infos(spec, configs, info)
     sized = _sized(configs, infos)
-    configs = _told(
+    full = _told(
         spec, lambda s: measuring.budgeted(sized, s.measure.budget, s.base_dir, info.classes),
         "measure.budget")
-    ids = identities(configs, [infos[c["data"]["train_size"]].sha256 for c in configs])
-    runs = tuple({i: Run(i, c) for i, c in zip(ids, configs, strict=True)}.values())
+    ids = identities(full, [infos[c["data"]["train_size"]].sha256 for c in full])
+    return tuple({i: Run(i, c) for i, c in zip(ids, full, strict=True)}.values())
+
+
+def suits_of(spec: Any, info: Any, runs: Sequence[Run]) -> Any:
+    """choosing.Suits, which has built each model of the runs; UserError where one cannot be."""
     from orchestrator.choosing import Suits  # imports torch: Ray starts meanwhile
 
     suits = Suits(spec, info)
     for config in {id(r.config["model"]): r.config for r in runs}.values():
         _told(spec, lambda _, c=config: suits(c), "model")
-    return _against(spec, info, runs, suits, Ledger(LocalStore(folder)))
+    return suits
 
 
 def _infos(spec: Any, configs: Sequence[Mapping[str, Any]], info: Any) -> dict[int | None, Any]:
@@ -144,7 +167,9 @@ def _sized(configs: Sequence[Mapping[str, Any]], infos: Mapping[int | None, Any]
     return [{**c, **known[c["data"]["train_size"]]} for c in configs]
 
 
-def _against(spec: Any, info: Any, runs: Sequence[Run], suits: Any, ledger: Ledger) -> Plan:
+def against(spec: Any, info: Any, runs: Sequence[Run], suits: Any) -> Plan:
+    """The plan of runs, against what the sweep's folder holds of them."""
+    ledger = Ledger(LocalStore(folder_of(spec)))
     wanted = {r.run_id: r for r in runs}
     taken: list[PackPlan] = []
     for fixed in ledger.open_packs():

@@ -115,6 +115,37 @@ class ProbeProgress(Progress):
         return f"probes {sum(p.over for p in self._packs.values())}/{len(self._packs)}"
 
 
+@dataclass
+class SearchProgress(Progress):
+    """Of packs that are known as they are asked for, against the budget of runs.
+
+    ``before``: runs told of in earlier sessions. ``found``: the best so far, in few words.
+    """
+
+    budget: int = 0
+    before: int = 0
+    found: str = ""
+
+    def add(self, order: Mapping[str, Any]) -> None:
+        """A pack that will be run."""
+        pack_id, runs = self._sized(order)
+        self._packs[pack_id] = PackFacts(runs, runs)
+
+    @property
+    def fraction(self) -> float:
+        """Runs, of the budget."""
+        done = sum(p.runs * p.fraction for p in self._packs.values())
+        return min(1.0, (self.before + done) / self.budget)
+
+    def _counts(self) -> str:
+        packs = self._packs.values()
+        ended = self.before + sum(p.runs for p in packs if p.over)
+        diverged = sum(p.diverged for p in packs)
+        return (f"runs {ended}/{self.budget} ({diverged} diverged)"
+                f"  packs {sum(p.over for p in packs)}" + (
+                    f"  {self.found}" if self.found else ""))
+
+
 def _live() -> Any:
     from rich.console import Console
     from rich.live import Live

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring, training
+from orchestrator.search import section as search_section
 from orchestrator.training import finite
 from trainables.errors import InputError
 from trainables.options import (
@@ -144,6 +145,7 @@ class Sweep:
     keep: str | None = None
     zip: Sequence[Sequence[str]] = ()
     include: Sequence[Mapping[str, Any]] = ()
+    search: Mapping[str, Any] | None = None  # orchestrator/search/section.py reads it
 
 
 def rounded(value: Any) -> Any:
@@ -182,20 +184,26 @@ def sweep(given: Mapping[str, Any]) -> Sweep:
     Null is as good as absent, so that ``-s sweep.axes.momentum=`` takes an axis away.
     """
     kinds = {"axes": (dict, "a map"), "derived": (dict, "a map"), "keep": (str, "a condition"),
-             "zip": (list, "a list of lists of axes"), "include": (list, "a list of maps")}
+             "zip": (list, "a list of lists of axes"), "include": (list, "a list of maps"),
+             "search": (dict, "a map: {sampler: tpe, runs: 200, space: {…}, objectives: {…}}")}
     for key, value in given.items():
-        if key == "search":
-            raise InputError("guided search is not available yet", key="sweep.search",
-                             fix="describe a grid with sweep.axes")
         if key not in kinds:
             raise InputError(f"sweep has no option `{key}`", key=f"sweep.{key}",
                              fix=did_you_mean(key, kinds, "options"))
         kind, form = kinds[key]
         if not isinstance(value, kind | None):
             raise InputError(f"sweep.{key} is {value!r}", key=f"sweep.{key}", fix=f"write {form}")
-    return Sweep(**{key: {n: v for n, v in value.items() if v is not None}
-                    if isinstance(value, Mapping) else value
-                    for key, value in given.items() if value is not None})
+    found = {key: {n: v for n, v in value.items() if v is not None}
+             if isinstance(value, Mapping) else value
+             for key, value in given.items() if value is not None}
+    if "search" in found:
+        found["search"] = search_section.complete(found["search"])
+        for key in ("axes", "zip", "include"):
+            if found.get(key):
+                raise InputError(f"a search takes no {key}: its space says what is varied",
+                                 key=f"sweep.{key}", fix="move them to sweep.search.space; for "
+                                 "several seeds a point write search: {seeds: 3}")
+    return Sweep(**found)
 
 
 def measure(given: Mapping[str, Any], base_dir: Path) -> Measure:

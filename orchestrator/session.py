@@ -31,7 +31,7 @@ from orchestrator.planner import (
 from orchestrator.probeplan import weight_problems
 from orchestrator.proberun import run_probe
 from orchestrator.spec import Spec, load_spec
-from orchestrator.stages import Stage, Stages
+from orchestrator.stages import GuidedStage, Stage, Stages
 from orchestrator.store import LocalStore
 from orchestrator.tell import headline
 from orchestrator.timeline import phase
@@ -42,7 +42,7 @@ class Outcome:
     """How a session ended: the sweep's folder, the packs that failed, and the analysis.
 
     ``spent``: the gradient equivalents of measuring and of training, and the budget. ``skipped``:
-    the probes that were not made, and why, in words.
+    the probes that were not made, and why, in words. ``found``: by a search, in lines.
     """
 
     folder: Path
@@ -52,6 +52,7 @@ class Outcome:
     spent: Mapping[str, float | None] = field(default_factory=dict)
     probe_failures: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    found: Sequence[str] = ()
 
 
 def run(source: str, *, overrides: Sequence[str] = (), yes: bool = False, inline: bool = False,
@@ -128,7 +129,7 @@ def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
     with phase("analysis"):
         summary = analyze(folder, plan.spec.base_dir)
     return Outcome(folder, stages.failures, summary, time.monotonic() - start, _spent(plan),
-                   stages.probe_failures, stages.skipped)
+                   stages.probe_failures, stages.skipped, stages.found)
 
 
 def _spent(plan: Plan) -> dict[str, float | None]:
@@ -136,7 +137,7 @@ def _spent(plan: Plan) -> dict[str, float | None]:
     from analysis.tables import read
 
     table = read(plan.folder, "runs", ["run_id", "measure_ge", "train_ge"]).to_pydict()
-    wanted = {r.run_id for r in plan.runs}
+    wanted = planned_runs(plan.folder)
     rows = [r for r in zip(*table.values(), strict=True) if r[0] in wanted]
     measure, train = sum(r[1] for r in rows), sum(r[2] for r in rows)
     return {"measure_ge": measure, "train_ge": train,
@@ -147,7 +148,7 @@ def check(plan: Plan, *, on_cluster: bool = False) -> None:
     """All that would go wrong later, at once."""
     problems = [] if on_cluster else preflight.machine_problems(plan.spec)
     problems += preflight.storage_problems(plan.folder)
-    problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan))
+    problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan.whole))
     problems += weight_problems(plan, Ledger(LocalStore(plan.folder)))
     if problems:
         raise UserError(*problems)
@@ -164,7 +165,7 @@ def open_folder(plan: Plan) -> Plan:
     import yaml
 
     store = LocalStore(plan.folder)
-    types = config_types(r.config for r in plan.runs)
+    types = config_types(r.config for r in (plan.search.star if plan.search else plan.runs))
     measured = monitor_columns(plan.spec.measure.monitors, plan.spec.base_dir)
     Ledger(store).create_tables(sweep_schema(types, measured))
     plan = _agreed(plan, store)
@@ -246,11 +247,12 @@ def meta(folder: Path, base_dir: Path | None = None) -> dict[str, Any]:
     return told if margin is None else {**told, "margin": margin}
 
 
-def _work_off(stages: Iterable[Stage], plan: Plan, cluster: Cluster, *, inline: bool) -> None:
+def _work_off(stages: Iterable[Stage | GuidedStage], plan: Plan, cluster: Cluster, *,
+              inline: bool) -> None:
     if inline:
         for stage in stages:
             _run_inline(stage)
-    elif plan.packs or plan.probes:
+    elif plan.packs or plan.probes or plan.search:
         from orchestrator.sweep import run_on_ray
 
         compute = plan.spec.compute
@@ -265,10 +267,10 @@ def _prepare_analysis() -> None:
     threading.Thread(target=prepare, name="prepare").start()
 
 
-def _run_inline(stage: Stage) -> None:
+def _run_inline(stage: Stage | GuidedStage) -> None:
     import traceback
 
-    for one, name in zip(stage.orders, stage.ids, strict=True):
+    for name, one in stage:
         try:
             facts = {"step": 0, "steps": 1, "finished": 0, "diverged": 0}
             for facts in run_probe(one) if "probe" in one else run_pack(one):

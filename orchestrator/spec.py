@@ -183,5 +183,9 @@ class _Reader:
 
         given = self._tree.get("train")
         spec = spec if spec.model is not None else dataclasses.replace(spec, model={})
-        return check_sweep(spec, given if isinstance(given, dict) else {},
-                           [e.key for e in self._told])
+        given, wrong = given if isinstance(given, dict) else {}, [e.key for e in self._told]
+        if spec.sweep.search is None:
+            return check_sweep(spec, given, wrong)
+        from orchestrator.search.checking import check_search
+
+        return check_search(spec, given, wrong)

@@ -1,15 +1,16 @@
 """The stages of a sweep: first its packs, then the probes of the runs that these finished."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator import costs, packrun, proberun
 from orchestrator.ledger import Ledger
-from orchestrator.planner import Plan
+from orchestrator.planner import Plan, make_plan
 from orchestrator.probeplan import hopeless, unmet
-from orchestrator.progress import ProbeProgress, Progress
+from orchestrator.progress import ProbeProgress, Progress, SearchProgress
 from orchestrator.store import LocalStore
 
 
@@ -21,13 +22,48 @@ class Stage:
     ids: Sequence[str]
     listener: Any
 
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(id, order) of each."""
+        return zip(self.ids, self.orders, strict=True)
+
+
+@dataclass(frozen=True)
+class GuidedStage:
+    """Orders that follow from what came of the ones before: packs of a search."""
+
+    searching: Any  # search.searching.Searching
+    plan: Plan
+    folder: Path
+    listener: SearchProgress
+
+    def next(self) -> tuple[str, Mapping[str, Any]] | None:
+        """The next id and order; None where there is none before another has ended, or ever."""
+        pack = self.searching.next()
+        if pack is None:
+            return None
+        order = packrun.order(pack, self.plan.spec, self.folder)
+        LocalStore(self.folder).delete(f"packs/{pack.pack_id}/error.txt")
+        self.listener.add(order)
+        return pack.pack_id, order
+
+    def ended(self, pack_id: str) -> None:
+        """A pack has ended or failed."""
+        self.searching.ended(pack_id)
+        self.listener.found = self.searching.findings.headline()
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """One at a time: each follows when the one before has ended."""
+        while (one := self.next()) is not None:
+            yield one
+            self.ended(one[0])
+
 
 @dataclass
 class Stages:
     """Hands out a plan's stages one after the other, and keeps what failed in each.
 
     ``failures``: pack_id -> traceback. ``probe_failures``: probe_id -> traceback. ``skipped``:
-    probe_id -> why a probe was not made, in words.
+    probe_id -> why a probe was not made, in words. ``found``: what a search has found, in lines.
     """
 
     plan: Plan
@@ -36,14 +72,20 @@ class Stages:
     failures: Mapping[str, str] = field(default_factory=dict)
     probe_failures: Mapping[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    found: Sequence[str] = ()
 
     def all(self) -> Iterator[Stage]:
         """The packs, then the probes."""
         yield from self.packs()
+        if self.plan.search is not None and self.plan.spec.probes:
+            self._plan_again()
         yield from self.probes()
 
     def packs(self) -> Iterator[Stage]:
         """The packs, longest first; none where there is nothing to train."""
+        if self.plan.search is not None:
+            yield from self._searched()
+            return
         if not self.plan.packs:
             return
         packs = sorted(self.plan.packs, key=costs.weight, reverse=True)
@@ -51,6 +93,23 @@ class Stages:
         progress = Progress(orders, [costs.weight(p) for p in packs], self.out)
         yield from self._stage(orders, [p.pack_id for p in packs], progress, "packs/{}/error.txt")
         self.failures = progress.failures
+
+    def _searched(self) -> Iterator[GuidedStage]:
+        from orchestrator.search.searching import Searching  # imports numpy, and what it asks
+
+        with closing(Searching(self.plan, self.folder)) as searching:
+            progress = SearchProgress([], [], self.out, budget=self.plan.search.search.runs,
+                                      before=searching.findings.told)
+            if not searching.over:
+                stage = GuidedStage(searching, self.plan, self.folder, progress)
+                yield from self._closing(stage, progress, "packs/{}/error.txt")
+            self.failures, self.found = progress.failures, searching.lines()
+
+    def _plan_again(self) -> None:
+        """Probes of a search are of the runs that it has asked for."""
+        self.plan = make_plan(self.plan.spec)
+        content = "".join(f"{i}\n" for i in self.plan.probe_ids).encode()
+        LocalStore(self.folder).replace("planned_probes.txt", content)
 
     def probes(self) -> Iterator[Stage]:
         """The probes whose runs have ended by now; none where there are none."""
@@ -83,8 +142,12 @@ class Stages:
         store = LocalStore(self.folder)
         for one in ids:
             store.delete(log.format(one))
+        yield from self._closing(Stage(orders, ids, progress), progress, log)
+
+    def _closing(self, stage: Any, progress: Progress, log: str) -> Iterator[Any]:
+        store = LocalStore(self.folder)
         try:
-            yield Stage(orders, ids, progress)
+            yield stage
         finally:
             progress.close()
         for one, reason in progress.failures.items():

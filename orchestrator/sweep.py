@@ -18,11 +18,12 @@ from orchestrator.cluster import Cluster  # isort: skip  (Ray reads its environm
 
 import ray
 from ray import tune
+from ray.tune.search import Searcher
 
 from orchestrator.errors import Problem, UserError
 from orchestrator.packrun import run_pack
 from orchestrator.proberun import run_probe
-from orchestrator.stages import Stage
+from orchestrator.stages import GuidedStage, Stage
 from orchestrator.timeline import phase
 
 WORKER_LOSSES = 5  # times that a worker may vanish before what it ran is given up
@@ -39,7 +40,7 @@ class OrderTrial(tune.Trainable):
 
     def reset_config(self, config: dict) -> bool:
         """Takes up another order in the same process."""
-        order = json.loads(self._orders[config["index"]])
+        order = json.loads(config.get("order") or self._orders[config["index"]])
         self._events = run_probe(order) if "probe" in order else run_pack(order)
         self._facts = {"step": 0, "steps": 1, "running": 0, "finished": 0, "diverged": 0}
         return True
@@ -67,11 +68,12 @@ class OrderTrial(tune.Trainable):
 class _Told(tune.Callback):
     """Passes Tune's events on to our own progress."""
 
-    def __init__(self, stage: Stage, idle: Callable[[], None]):
-        self._ids, self._listener, self._idle = stage.ids, stage.listener, idle
+    def __init__(self, stage: Stage | GuidedStage, idle: Callable[[], None]):
+        self._ids = stage.ids if isinstance(stage, Stage) else ()
+        self._listener, self._idle = stage.listener, idle
 
     def _id(self, trial: Any) -> str:
-        return self._ids[trial.config["index"]]
+        return trial.config.get("id") or self._ids[trial.config["index"]]
 
     def on_trial_result(self, iteration, trials, trial, result, **info):  # noqa: ARG002
         """A beat of one trial."""
@@ -82,7 +84,7 @@ class _Told(tune.Callback):
 
     def on_trial_complete(self, iteration, trials, trial, **info):  # noqa: ARG002
         """A worker is free; for good, where no trial waits for one."""
-        if all(t.status != "PENDING" for t in trials):
+        if self._ids and all(t.status != "PENDING" for t in trials):
             self._idle()
 
     def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
@@ -91,8 +93,46 @@ class _Told(tune.Callback):
         self._listener.failed(self._id(trial), str(why))
 
 
-def run_on_ray(stages: Iterable[Stage], cluster: Cluster, *, cpus: float, gpus: float | str,
-               idle: Callable[[], None] = lambda: None) -> None:
+class PackSearcher(Searcher):
+    """Asks a guided stage for a pack whenever a worker is free, and tells it which have ended."""
+
+    def __init__(self, stage: GuidedStage):
+        super().__init__()
+        self._stage, self._count, self._ids = stage, itertools.count(), {}
+
+    def __getstate__(self) -> dict:
+        """Nothing: Tune keeps a copy for ``restore``, which is not used."""
+        return {}
+
+    def __deepcopy__(self, _: Any) -> "PackSearcher":
+        return self
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        """The stage knows its objectives."""
+        return True
+
+    def suggest(self, trial_id: str) -> dict | str | None:
+        """An order; None where there is none before another has ended."""
+        one = self._stage.next()
+        if one is None:
+            return self.FINISHED if self._stage.searching.over else None
+        self._ids[trial_id], order = one
+        return {"index": next(self._count), "id": one[0], "order": json.dumps(order)}
+
+    def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
+        """The rows of what has ended lie in the tables; of what failed there are none."""
+        if trial_id in self._ids:
+            self._stage.ended(self._ids.pop(trial_id))
+
+    def save(self, *_: Any) -> None:
+        """Nothing: the search has its journal."""
+
+    def restore(self, *_: Any) -> None:
+        """Nothing: see ``save``."""
+
+
+def run_on_ray(stages: Iterable[Stage | GuidedStage], cluster: Cluster, *, cpus: float,
+               gpus: float | str, idle: Callable[[], None] = lambda: None) -> None:
     """Runs stage after stage, the orders of each as Tune trials in the order given.
 
     Returns when all have ended or failed. A stage is asked for when the one before has ended;
@@ -109,17 +149,25 @@ def run_on_ray(stages: Iterable[Stage], cluster: Cluster, *, cpus: float, gpus: 
         _run_stage(stage, resources, idle)
 
 
-def _run_stage(stage: Stage, resources: dict[str, float], idle: Callable[[], None]) -> None:
+def _run_stage(stage: Stage | GuidedStage, resources: dict[str, float],
+               idle: Callable[[], None]) -> None:
     scratch = tempfile.mkdtemp(prefix="sgdscope-tune-")
-    orders = [json.dumps(o) for o in stage.orders]
+    orders, guided = [], {}
+    if isinstance(stage, GuidedStage):
+        # Without a limit a searcher is asked for one trial at a time.
+        guided = {"search_alg": PackSearcher(stage), "num_samples": -1,
+                  "max_concurrent_trials": _at_once(resources)}
+    else:
+        orders = [json.dumps(o) for o in stage.orders]
     try:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by us
         trainable = tune.with_parameters(OrderTrial, orders=orders)
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={"index": tune.grid_search(list(range(len(orders))))},
+            param_space={} if guided else {
+                "index": tune.grid_search(list(range(len(orders))))},
             tune_config=tune.TuneConfig(
-                reuse_actors=True, trial_name_creator=_trial_name,
+                **guided, reuse_actors=True, trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name),
             run_config=tune.RunConfig(
                 name="sweep", storage_path=scratch, verbose=0, log_to_file=False,
@@ -130,6 +178,13 @@ def _run_stage(stage: Stage, resources: dict[str, float], idle: Callable[[], Non
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _at_once(resources: dict[str, float]) -> int:
+    """Trials that the cluster has room for."""
+    there = ray.cluster_resources()
+    return max(1, int(min(there.get(kind.upper(), 0.0) / amount
+                          for kind, amount in resources.items())))
 
 
 def _trial_name(trial: Any) -> str:

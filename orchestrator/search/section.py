@@ -172,6 +172,9 @@ def read(full: Mapping[str, Any]) -> Search:
 
 def _dimension(name: str, given: Any) -> Range | Choices:
     key = f"sweep.search.space.{name}"
+    if name == "seed":
+        raise InputError("a seed is nothing to search for", key=key,
+                         fix="for several seeds a point write search: {seeds: 3}")
     if isinstance(given, list):
         if not given:
             raise InputError(f"`{name}` has no values", key=key, fix="list some, or give a range")

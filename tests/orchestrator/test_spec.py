@@ -157,7 +157,8 @@ def test_a_small_spec_is_filled_in_whole(tmp_path):
                   "optimizer": {"name": "sgd"}, "fisher_penalty": 0.0, "fisher_every": 1,
                   "sampling": "without_replacement", "max_loss": 1e4, "label_noise": 0.0,
                   "input_noise": 0.0, "gradient_noise": 0.0},
-        "sweep": {"axes": {}, "derived": {}, "keep": None, "zip": [], "include": []},
+        "sweep": {"axes": {}, "derived": {}, "keep": None, "zip": [], "include": [],
+                  "search": None},
         "measure": {"when": {"early": "log", "every_epochs": None, "every_steps": None,
                              "steps": None, "final": True, "initial": True},
                     "set_size": None, "monitors": [["spectrum", {
