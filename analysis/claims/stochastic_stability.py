@@ -50,8 +50,8 @@ def sharpness_grows_with_batch(sweep: Sweep, options: Mapping[str, Any]) -> Judg
 @claim("stochastic_stability/batch_sharpness_hovers", "G4", paper=_PAPER, grade="open",
        margin=0.1, words="batch sharpness rises during training and then hovers at 2/η",
        test="SGD with the squared loss: η·(batch sharpness) over the last quarter of the "
-            "snapshots, over 2, less 1, a mean over cells, seed by seed: within ±0.1. Open: a small trial "
-            "found 1.0 to 1.8 in the place of 2")
+            "snapshots, over 2, less 1, a mean over cells, seed by seed: within ±0.1. Open: a "
+            "small trial found 1.0 to 1.8 in the place of 2")
 def batch_sharpness_hovers(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Minibatches alone: of the full batch it is another quantity."""
     ends = _settled(sweep, _BATCH, "batch_sharpness")
