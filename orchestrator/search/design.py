@@ -79,7 +79,7 @@ class Law:
         if not names <= point.values.keys() or self._other(point) is None:
             return
         value = outcome.values.get(self.metric, math.nan)
-        if outcome.status == "diverged" or outcome.diverged >= 0.5:
+        if outcome.diverged >= 0.5:
             self._diverged[point] = None
         elif outcome.status == "failed":
             self._failed[point] = None

@@ -58,6 +58,9 @@ SAMPLERS: Mapping[str, Sampler] = {
         "orchestrator.search.boundary", 0, 0, "the largest lr that does not diverge, for each "
         "combination of the other scalars",
         {"resolution": number(0.01, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True),
+    "break_point": Sampler(
+        "orchestrator.search.breaking", 0, 0, "the batch size from which runs of equal ratio part",
+        {"resolution": number(0.1, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True),
     "law": Sampler(
         "orchestrator.search.design", 1, 1, "the cells that tell the exponents of lr and "
         "batch_size best", {"exponent": choice("sum", ("a", "b", "sum", "both"))}, True),
@@ -155,6 +158,9 @@ def complete(given: Any) -> dict[str, Any]:
     _check_objectives(full["sampler"], full["objectives"])
     if SAMPLERS[full["sampler"]].one_range:
         _check_range(full["sampler"], full["space"])
+    if full["sampler"] == "break_point" and full["seeds"] < 2:
+        raise InputError("break_point has one seed", key="sweep.search.seeds", fix="give two or "
+                         "more, better five: curves coincide within the noise between seeds")
     if full["runs"] < full["seeds"]:
         raise InputError(f"a budget of {full['runs']} runs is less than one point of "
                          f"{full['seeds']} seeds", key="sweep.search.runs",
@@ -212,6 +218,10 @@ def _check_range(sampler: str, given: Mapping[str, Any]) -> None:
     if space[name].low <= 0:
         raise InputError(f"the range of `{name}` begins at {space[name].low:g}",
                          key=f"{key}.{name}", fix=f"{sampler} works on a log scale: begin above 0")
+    if sampler == "break_point" and (name != "batch_size" or set(space) != {"ratio", name}):
+        raise InputError("break_point takes the names ratio and batch_size", key=key, fix="write "
+                         "ratio: [1e-3, 4e-3], batch_size: {log: [8, 512]}, and under sweep "
+                         "derived: {lr: ratio * batch_size}")
     if sampler == "law" and (name != "lr" or "batch_size" not in space):
         raise InputError("a law is one of lr and batch_size", key=key, fix="write lr: {log: "
                          "[0.01, 1]}, batch_size: [8, 16, 32, 64, 128]")
