@@ -90,6 +90,11 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def capital(text: str) -> str:
+    """A sentence with a capital letter; one that begins with a symbol stays as it is."""
+    return text[:1].upper() + text[1:] if text[:1].isascii() and text[:2].isalpha() else text
+
+
 def listed(words: list[str], limit: int = 6) -> str:
     """``a, b and c``; a longer list is cut and its rest counted."""
     if len(words) > limit:

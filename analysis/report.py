@@ -137,6 +137,7 @@ def template(name: str) -> jinja2.Template:
         "decides": verdicts.decides,
         "effect": told.effect,
         "cell": _cell,
+        "capital": labels.capital,
         "plain": lambda metric: labels.label(metric).plain,
         "count": labels.count,
         "svg": Markup,

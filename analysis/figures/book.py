@@ -23,7 +23,7 @@ from analysis.points import Points
 from analysis.study import Study
 
 Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
-_OPEN = 6
+_OPEN = 9
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ class Section:
 
 def sections(found: Study) -> tuple[Section, ...]:
     """The sections for which the sweep's rows have a figure. The law's own figures are shown, and
-    then as many sections as make six figures; the rest is folded."""
+    then as many sections as make nine figures; the rest is folded."""
     made, count = [], 0
-    for name, title, drawn in _chapters(found):
-        figures = tuple(figure for figure in drawn if figure is not None)
-        if figures:
+    chapters = [(name, title, [f for f in drawn if f is not None])
+                for name, title, drawn in _chapters(found)]
+    if not any(drawn for _, _, drawn in chapters):
+        chapters[0][2].extend(filter(None, [_collapse(found)]))
+    for name, title, drawn in chapters:
+        if drawn:
+            figures = tuple(drawn)
             folded = bool(made) and count + len(figures) > _OPEN
             made.append(Section(name, title, figures, count + 1, folded))
             count += len(figures)
@@ -72,15 +76,21 @@ def _chapters(found: Study) -> Iterator[tuple[str, str, list[Figure | None]]]:
 
 def _law(found: Study) -> list[Figure | None]:
     metric = found.fits[0].metric if found.fits else ""
-    main = found.find(metric, "end")
-    collapse = collapse_figure(found.fits[main], found.chosen[main]) if main is not None else None
     measured = [q for q in ("train_loss", metric) if q and found.sweep.measures(q)]
+    trajectories = equal_ratio_figure(found.sweep, list(dict.fromkeys(measured)))
+    if found.sweep.finished["ratio_group"].nunique() < 2:
+        return [trajectories]
     return [
-        collapse,
-        equal_ratio_figure(found.sweep, list(dict.fromkeys(measured))),
+        _collapse(found),
+        trajectories,
         _several(found, metric, ("peak", "end", "loss"), matched_figure),
         _several(found, "test_accuracy", ("end", "loss"), accuracy_figure, least=1),
     ]
+
+
+def _collapse(found: Study) -> Figure | None:
+    main = found.find(found.fits[0].metric, "end") if found.fits else None
+    return None if main is None else collapse_figure(found.fits[main], found.chosen[main])
 
 
 def _several(

@@ -8,7 +8,7 @@ from analysis.figures.cells import bands, path, some_cells
 from analysis.figures.chart import Axis, Look, by_ratio, mark, panel
 from analysis.figures.theme import DASHES, INK, Figure, Key, Panel
 from analysis.frames import Sweep
-from analysis.labels import EPOCH, label, number, significant
+from analysis.labels import EPOCH, capital, label, number, significant
 
 _NOISE = "k_lambda_max"
 _BY = ["ratio_group", "batch_size", "run_lr"]
@@ -26,7 +26,7 @@ def break_even_figure(sweep: Sweep) -> Figure | None:
         return None
     batches = sorted(rows["batch_size"].unique())
     look = by_ratio(rows, dash="batch_size", dashes=batches, dash_words=lambda s: f"S = {s}")
-    keys = (*look.keys, Key("2/η", INK, dash=DASHES[2]), Key("break-even point", INK, marker="o"))
+    keys = (*look.keys, Key("2/η", INK, dash=DASHES[3]), Key("break-even point", INK, marker="o"))
     curves = {quantity: bands(rows, quantity, _BY) for quantity in (_NOISE, SHARPNESS)}
     noise = curves[_NOISE]
     peaks = noise.loc[noise.groupby(_BY)["middle"].idxmax()].sort_values(_BY)
@@ -53,8 +53,7 @@ def _seen(curves: dict[str, pd.DataFrame], peaks: pd.DataFrame) -> str:
     span = f" from η/S = {number(ratios[0])} to {number(ratios[-1])}" if len(ratios) > 1 else ""
     low, high = number(peaks["epoch"].min(), 2), number(peaks["epoch"].max(), 2)
     when = f"at epoch {low}" if low == high else f"between epochs {low} and {high}"
-    text = f"{said[0]} and {said[1]}{span}; λ_max of K peaks {when}."
-    return text[0].upper() + text[1:]
+    return capital(f"{said[0]} and {said[1]}{span}; λ_max of K peaks {when}.")
 
 
 def _panel(frame: pd.DataFrame, quantity: str, peaks: pd.DataFrame, look: Look,
@@ -69,7 +68,7 @@ def _panel(frame: pd.DataFrame, quantity: str, peaks: pd.DataFrame, look: Look,
     def more(axes: object) -> None:
         for ratio, edge in edges.items():
             axes.axhline(edge, color=look.tones[ratio].light, linewidth=0.9,
-                         linestyle=theme.dashed(DASHES[2]))
+                         linestyle=theme.dashed(DASHES[3]))
         for _, at in peaks.iterrows():
             same = frame[(frame[_BY] == at[_BY]).all(axis=1)]
             nearest = same.loc[(same["epoch"] - at["epoch"]).abs().idxmin()]

@@ -37,16 +37,16 @@ def path(sweep: Sweep, quantity: str, *, positive: bool = True) -> pd.DataFrame:
     return rows[rows["setting"] == noise.loc[largest].idxmin()]
 
 
-def some_cells(rows: pd.DataFrame, ratios: int = 4, batches: int = 2) -> pd.DataFrame:
-    """The rows of few cells: ratios spread over the range, and of each few batch sizes."""
+def some_cells(rows: pd.DataFrame, ratios: int = 4, batches: int = 3) -> pd.DataFrame:
+    """The rows of few cells: ratios spread over the range, at few batch sizes; with ``batches`` 1
+    one cell a ratio."""
+    if batches > 1:
+        sizes = spaced(sorted(rows["batch_size"].unique()), batches)
+        rows = rows[rows["batch_size"].isin(sizes)]
     chosen = spaced(sorted(rows["ratio_group"].unique()), ratios)
     rows = rows[rows["ratio_group"].isin(chosen)]
-    kept = []
-    for _, part in rows.groupby("ratio_group"):
-        sizes = spaced(sorted(part["batch_size"].unique()), batches)
-        part = part[part["batch_size"].isin(sizes)]
-        kept += part.groupby("batch_size")["cell"].min().tolist()
-    rows = rows[rows["cell"].isin(kept)]
+    by = ["ratio_group", "batch_size"] if batches > 1 else ["ratio_group"]
+    rows = rows[rows["cell"].isin(rows.groupby(by)["cell"].min())]
     few = rows.groupby("cell")["run_id"].transform(lambda ids: pd.factorize(ids)[0]) < _SEEDS
     return rows[few]
 

@@ -12,6 +12,7 @@ from analysis.labels import EPOCH, count, fixed, label, number
 
 _RATES = 6
 _LATE = 0.75
+_EDGE = DASHES[3]
 
 
 def edge_figure(sweep: Sweep) -> Figure | None:
@@ -44,8 +45,8 @@ def edge_figure(sweep: Sweep) -> Figure | None:
     return Figure("edge", title, caption, panels, _keys(look), note)
 
 
-def _keys(look: Look) -> tuple[Key, ...]:
-    return (*look.keys, Key("edge, 2/η", INK, dash=DASHES[1]))
+def _keys(look: Look, words: str = "edge, 2/η") -> tuple[Key, ...]:
+    return (*look.keys, Key(words, INK, dash=_EDGE))
 
 
 def _panel(rows: pd.DataFrame, quantity: str, bounds: dict[float, float], look: Look) -> Panel:
@@ -62,7 +63,7 @@ def _panel(rows: pd.DataFrame, quantity: str, bounds: dict[float, float], look: 
     def edges(axes: object) -> None:
         for rate, bound in bounds.items():
             tone = INK if product else look.tones[rate]
-            axes.axhline(bound, color=tone.light, linewidth=1.0, linestyle=theme.dashed(DASHES[1]))
+            axes.axhline(bound, color=tone.light, linewidth=1.0, linestyle=theme.dashed(_EDGE))
 
     x = Axis("epoch", EPOCH.tex, log=True)
     return panel(f"edge-{quantity.replace('_', '-')}", title, rows, x, y, look,
@@ -93,7 +94,7 @@ def stochastic_figure(sweep: Sweep) -> Figure | None:
         panels.append(panel(
             f"stochastic-edge-{quantity.replace('_', '-')}",
             f"η × {label(quantity).plain} against epoch", frame, Axis("epoch", EPOCH.tex, log=True),
-            Axis("middle", tex, limits=(0, top)), look, keys=_keys(look), more=_two))
+            Axis("middle", tex, limits=(0, top)), look, keys=_keys(look, "2"), more=_two))
     ends = last["batch_sharpness"]
     caption = (
         f"At the end η × batch sharpness lies between {fixed(ends.min())} and {fixed(ends.max())}; "
@@ -108,8 +109,8 @@ def stochastic_figure(sweep: Sweep) -> Figure | None:
         "sharpness is the curvature along each batch's own gradient (Andreyev & Beneventano 2024)."
     )
     title = "Batch sharpness and the edge of stochastic stability"
-    return Figure("stochastic-edge", title, f"{caption}.", tuple(panels), _keys(look), note)
+    return Figure("stochastic-edge", title, f"{caption}.", tuple(panels), _keys(look, "2"), note)
 
 
 def _two(axes: object) -> None:
-    axes.axhline(2.0, color=INK.light, linewidth=1.0, linestyle=theme.dashed(DASHES[1]))
+    axes.axhline(2.0, color=INK.light, linewidth=1.0, linestyle=theme.dashed(_EDGE))

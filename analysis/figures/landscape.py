@@ -1,5 +1,7 @@
 """The landscape around finished runs: lines between them, bent paths, and tunnels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from analysis.figures import theme
 from analysis.figures.cells import spaced
 from analysis.figures.chart import Axis, Look, by_ratio, panel
 from analysis.figures.probes import probe_curves
-from analysis.figures.theme import KINDS, Figure
+from analysis.figures.theme import KINDS, Figure, Key, Panel
 from analysis.frames import Sweep
 from analysis.labels import count, listed, number, significant
 
@@ -60,10 +62,11 @@ def _barriers(frame: pd.DataFrame, probes: int) -> str:
         heights.append(max(0.0, y.max() - max(y[0], y[-1])))
     if not heights:
         return f"{count(probes, 'line')} between runs."
+    of = f" shown of {probes}" if probes > len(heights) else ""
     low, high = significant(min(heights)), significant(max(heights))
     among = low if low == high else f"between {low} and {high}"
     return (f"Between the runs the training loss rises by {among} above the larger of its ends "
-            f"({count(len(heights), 'line')} shown of {probes}).")
+            f"({count(len(heights), 'line')}{of}).")
 
 
 def connector_figure(sweep: Sweep) -> Figure | None:
@@ -118,26 +121,30 @@ def tunnel_figure(sweep: Sweep) -> Figure | None:
                     Axis("median", "training loss", log=True), look, line=["probe"])]
     widths = probe_curves(sweep, "tunnels", "tunnel_width")
     widths = widths[(widths["series"] == "angular_plain") & (widths["x"] == 0.5)]
+    keys = look.keys
     caption = f"Loss along random directions from {count(rows['probe'].nunique(), 'run')}."
     if len(widths):
-        panels.append(_widths(widths))
+        sizes, drawn = _widths(widths)
+        panels.append(drawn)
+        keys = (*keys, *(replace(key, text=f"b: {key.text}") for key in sizes))
         caption = _wider(widths)
     note = ("Directions are random and orthogonal to the weights, turned into at equal norm: "
             "median and quartiles over directions of one run a ratio. The width is the smallest "
-            "angle at which the loss is above half-way to that of step 0, unless the probe was given a "
+            "angle at which the loss is above half-way to that of step 0, or above the probe's "
             "threshold.")
     return Figure("tunnels", "Tunnels: how far random directions stay low", caption,
-                  tuple(panels), look.keys, note)
+                  tuple(panels), keys, note)
 
 
-def _widths(widths: pd.DataFrame) -> theme.Panel:
+def _widths(widths: pd.DataFrame) -> tuple[tuple[Key, ...], Panel]:
     batches = sorted(widths["batch_size"].unique())
     tones = dict(zip(batches, theme.ramp(len(batches)), strict=True))
     look = Look("batch_size", tones, lambda s: f"S = {number(float(s))}", points=True)
     columns = ["probe", "words", "lr", "batch_size", "ratio_group", "value"]
-    return panel("tunnels-width", "Median angular width against η/S",
+    drawn = panel("tunnels-width", "Median angular width against η/S",
                  widths[columns].reset_index(drop=True), Axis("ratio_group", r"$\eta/S$", log=True),
                  Axis("value", "median angular width"), look)
+    return look.keys, drawn
 
 
 def _wider(widths: pd.DataFrame) -> str:

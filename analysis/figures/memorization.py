@@ -25,7 +25,7 @@ def noise_figure(sweep: Sweep) -> Figure | None:
     kinds = [k for k in _FRACTIONS if (rows["noise"] == k).any()]
     tones = {k: KINDS[i] for i, k in enumerate(kinds)}
     words = {k: k.replace("_", " ") for k in kinds}
-    panels, said, keys = [], [], ()
+    panels, said, keys = [], {}, ()
     for quantity, name, tex in ((_CSR, "critical", "critical sample ratio at the end"),
                                 ("test_accuracy", "accuracy", "test accuracy")):
         frame = _ends(rows, quantity, both=quantity != _CSR)
@@ -37,12 +37,13 @@ def noise_figure(sweep: Sweep) -> Figure | None:
         keys = look.keys if len(look.keys) > len(keys) else keys
         panels.append(panel(f"noise-{name}", f"{tex} against the fraction of noise", frame,
                             Axis("fraction", "fraction of noise"), Axis("value", tex), look))
-        said += [_goes(frame[(frame["noise"] == k) & (frame["when"] == "end")], quantity, words[k])
-                 for k in kinds]
+        for kind in kinds:
+            ends = frame[(frame["noise"] == kind) & (frame["when"] == "end")]
+            said[kind] = [*said.get(kind, ()), *_goes(ends, quantity)]
     if not panels:
         return None
-    text = listed([s for s in said if s])
-    caption = f"{text[0].upper()}{text[1:]}."
+    caption = " ".join(_as_noise_goes(rows[rows["noise"] == kind], words[kind], goes)
+                       for kind, goes in said.items() if goes)
     note = (
         "Means over seeds, the bands their range, other axes averaged. Test examples are clean; a "
         "critical sample changes its prediction within a small radius (Arpit et al. 2017)."
@@ -79,15 +80,17 @@ def _ends(rows: pd.DataFrame, quantity: str, *, both: bool) -> pd.DataFrame:
         value="mean", low="min", high="max", seeds="size").reset_index()
 
 
-def _goes(frame: pd.DataFrame, quantity: str, words: str) -> str:
+def _goes(frame: pd.DataFrame, quantity: str) -> list[str]:
     if len(frame) < 2:
-        return ""
-    first, last = frame.iloc[0], frame.iloc[-1]
+        return []
+    first, last = frame["value"].iloc[0], frame["value"].iloc[-1]
     name = "the critical sample ratio" if quantity == _CSR else "test accuracy"
-    return (
-        f"{name} goes from {significant(first['value'])} to {significant(last['value'])} as "
-        f"{words} goes from {number(first['fraction'])} to {number(last['fraction'])}"
-    )
+    return [f"{name} goes from {significant(first)} to {significant(last)}"]
+
+
+def _as_noise_goes(rows: pd.DataFrame, words: str, goes: list[str]) -> str:
+    low, high = (number(of(rows["fraction"])) for of in (min, max))
+    return f"As {words} goes from {low} to {high}, {listed(goes)}."
 
 
 def memorization_figure(sweep: Sweep) -> Figure | None:

@@ -56,13 +56,14 @@ def fisher_figure(sweep: Sweep) -> Figure | None:
     span = (f"goes from {significant(tops[ratios[0]], 3)} at η/S = {number(ratios[0])} to "
             f"{significant(tops[ratios[-1]], 3)} at {number(ratios[-1])}"
             if len(ratios) > 1 else f"is {significant(tops[ratios[0]], 3)}")
-    caption = (f"The peak of Tr F {span}, reached between epochs {number(peaks['epoch'].min(), 2)} "
-               f"and {number(peaks['epoch'].max(), 2)}.")
+    low, high = (number(of(peaks["epoch"]), 2) for of in (min, max))
+    when = f"at epoch {low}" if low == high else f"between epochs {low} and {high}"
+    caption = f"The peak of Tr F {span}, reached {when}."
     note = ("Labels drawn from the model. Step 0 is left out. Geometric means over seeds, the "
             "bands their range.")
     drawn = panel("fisher", "Tr F against epoch", frame, Axis("epoch", EPOCH.tex, log=True),
                   Axis("middle", label("fisher_trace").tex, log=True), look)
-    return Figure("fisher", "Fisher information early in training", caption, (drawn,), look.keys,
+    return Figure("fisher", "Fisher information along training", caption, (drawn,), look.keys,
                   note)
 
 

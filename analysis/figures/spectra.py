@@ -1,11 +1,13 @@
 """Spectra over time: the top eigenvalues of the Hessian, and its spectral density."""
 
+import pandas as pd
+
 from analysis.figures import theme
 from analysis.figures.cells import extremes, moments, run_curves, spaced
 from analysis.figures.chart import Axis, Look, by_moment, panel
 from analysis.figures.theme import Figure
 from analysis.frames import Sweep
-from analysis.labels import EPOCH, listed, number, significant
+from analysis.labels import EPOCH, capital, listed, number, significant
 
 _AXES = ["run_id", "lr", "batch_size", "ratio_group", "seed", "setting", "cell", "train_size"]
 _FLOOR = 1e-5
@@ -38,7 +40,7 @@ def eigenvalue_figure(sweep: Sweep) -> Figure | None:
             Axis("epoch", EPOCH.tex, log=True),
             Axis("value", "eigenvalues of the Hessian", log=True), look,
             heading=f"η/S = {number(ratio)}"))
-    caption = f"{listed(seen)}.".replace("at", "At", 1)
+    caption = capital(f"{listed(seen)}.")
     note = "One run each, the first seed; positive eigenvalues only."
     title = "The top of the spectrum over time"
     return Figure("eigenvalues", title, caption, tuple(panels), look.keys, note)
@@ -55,7 +57,7 @@ def density_figure(sweep: Sweep) -> Figure | None:
     for place, (ratio, _, run_id) in enumerate(extremes(rows)):
         run = rows[rows["run_id"] == run_id]
         run = run[run["step"].isin(moments(run["step"]))]
-        frame = run[run["value"] > _FLOOR * run["value"].max()]
+        frame = _cut(run)
         frame = frame[["run_id", "lr", "batch_size", "ratio_group", "epoch", "x", "value"]]
         look = by_moment(frame["epoch"])
         keys = keys or look.keys
@@ -68,9 +70,18 @@ def density_figure(sweep: Sweep) -> Figure | None:
             frame, Axis("x", "eigenvalue of the Hessian"),
             Axis("value", "spectral density", log=True), look, heading=f"η/S = {number(ratio)}"))
     note = (
-        "Stochastic Lanczos quadrature, smoothed; parts below 1e-5 of the largest density are cut "
-        "off. One run each, the first seed; early moments dark, late ones light."
+        "Stochastic Lanczos quadrature, smoothed; densities below 1e-5 of the largest are drawn "
+        "as that. One run each, the first seed; early moments dark, late ones light."
     )
-    caption = f"{listed(seen)}.".replace("at", "At", 1)
+    caption = capital(f"{listed(seen)}.")
     title = "Spectral density of the Hessian over time"
     return Figure("density", title, caption, tuple(panels), keys, note)
+
+
+def _cut(run: pd.DataFrame) -> pd.DataFrame:
+    """From the first to the last point of each moment that is above the floor; points between that
+    are below it lie on it."""
+    floor = _FLOOR * run["value"].max()
+    above = run[run["value"] > floor].groupby("epoch")["x"].agg(["min", "max"])
+    ends = [run["epoch"].map(above[name]) for name in ("min", "max")]
+    return run[run["x"].between(*ends)].assign(value=run["value"].clip(lower=floor))

@@ -6,7 +6,7 @@ from analysis.edges import SHARPNESS
 from analysis.figures.chart import Axis, Look, panel
 from analysis.figures.theme import DASHES, KINDS, Figure, Key, dashed
 from analysis.frames import Sweep
-from analysis.labels import label, listed, number, significant
+from analysis.labels import capital, label, listed, number, significant
 from analysis.points import END, points
 
 _SCHEDULE = "config_train_lr_schedule"
@@ -53,11 +53,11 @@ def steering_figure(sweep: Sweep) -> Figure | None:
     keys = look.keys
     if constant:
         keys = (*keys, *(Key(_STAYS[w], _TONES[w], dash=DASHES[2]) for w in ways))
-    text = listed([s for s in said if s])
+    text = listed([s for s in said if s], 8)
     note = ("Means over runs, the bands their range. The later the switch at which the final value "
             "still changes, the later it is decided.")
     return Figure("steering", "Early steering: when is the end decided?",
-                  f"{text[0].upper()}{text[1:]}.", tuple(panels), keys, note)
+                  capital(f"{text}."), tuple(panels), keys, note)
 
 
 def _switched(sweep: Sweep) -> pd.DataFrame:

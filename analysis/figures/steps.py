@@ -6,7 +6,7 @@ from analysis.figures.cells import extremes, moments, run_curves
 from analysis.figures.chart import Axis, Look, by_moment, panel
 from analysis.figures.theme import FAINT, INK, KINDS, Figure
 from analysis.frames import Sweep
-from analysis.labels import count, listed, number, significant
+from analysis.labels import capital, count, listed, number, significant
 
 _STEP = 4.0  # the monitor looks as far as four steps
 _DIRECTIONS = {"e1": "along e_1", "random": "along a random direction", "step": "the whole step"}
@@ -40,7 +40,7 @@ def sharpest_figure(sweep: Sweep) -> Figure | None:
         "from dark to light alike."
     )
     title = "The loss along the sharpest direction"
-    return Figure("sharpest", title, f"{listed(seen)}.".replace("at", "At", 1), tuple(panels),
+    return Figure("sharpest", title, capital(f"{listed(seen)}."), tuple(panels),
                   keys, note if len(panels) > 1 else note.partition(" Legend:")[0])
 
 
@@ -97,7 +97,7 @@ def one_direction_figure(sweep: Sweep) -> Figure | None:
         f"Median and quartiles over the snapshots of the second half of training of "
         f"{count(int(rows['seed'].nunique()), 'seed')}, each a mean over minibatches."
     )
-    caption = f"{listed(seen)}.".replace("at", "At", 1)
+    caption = capital(f"{listed(seen)}.")
     title = "What a step along one direction does to the loss"
     return Figure("one-direction", title, caption, tuple(panels), look.keys, note)
 

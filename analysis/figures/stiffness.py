@@ -1,5 +1,7 @@
 """Stiffness: how alike examples' gradients are, over time and against their distance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from analysis.figures.cells import bands, extremes, moments, path, run_curves, s
 from analysis.figures.chart import Axis, Look, by_moment, by_ratio, panel
 from analysis.figures.theme import INK, Figure, Key, Panel
 from analysis.frames import Sweep
-from analysis.labels import EPOCH, count, fixed, number
+from analysis.labels import EPOCH, capital, count, fixed, number
 
 _KINDS = ("within", "between")
 _WORDS = {"within": "within a class", "between": "between classes"}
@@ -26,7 +28,9 @@ def stiffness_figure(sweep: Sweep) -> Figure | None:
     if by_distance is not None:
         panels.append(by_distance[0])
         said.append(by_distance[1])
-        keys += [k for k in by_distance[2] if k.text not in {other.text for other in keys}]
+        known = {key.text for key in keys}
+        keys += [replace(k, text=f"b: {k.text}" if known else k.text)
+                 for k in by_distance[2] if k.text not in known]
     if not panels:
         return None
     note = (
@@ -34,8 +38,7 @@ def stiffness_figure(sweep: Sweep) -> Figure | None:
         "mean over a cell's seeds, the band their range. Against distance: one run, the first seed "
         "of the largest η/S; distance is 1 − cos of the standardised inputs."
     )
-    text = "; ".join(said)
-    caption = f"{text[0].upper()}{text[1:]}."
+    caption = capital(f"{'; '.join(said)}.")
     title = "Stiffness within and between classes"
     return Figure("stiffness", title, caption, tuple(panels), tuple(keys), note)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
+_STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(range(1, 10)),
+          tuple(range(10, 100, 2)))
 WIDE, NARROW = (4.5, 3.4), (3.5, 3.1)
 _LEGEND = "own-legend"
 _SUBSCRIPT = re.compile(r"\b(λ|e)_(\w+)")
@@ -164,19 +166,19 @@ def plain_axis(axis: "Axis") -> None:
     """Few round ticks on a linear axis, with a true minus sign."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda x, _: number(round(x, 12), 4)))
 
 
 def _ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(range(10, 100, 2))):
+    for steps in _STEPS:
         scale = 10 if steps[0] == 10 else 1
         ticks = [s * 10.0**d / scale for d in decades for s in steps]
         inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) >= 4:
+        if len(inside) >= 3:
             break
-    stride = math.ceil(len(inside) / 8)
+    stride = math.ceil(len(inside) / 7)
     return inside[::stride]
 
 

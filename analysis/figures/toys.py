@@ -8,7 +8,7 @@ from analysis.figures.chart import Axis, Look, panel
 from analysis.figures.probes import probe_curves
 from analysis.figures.theme import DASHES, FAINT, INK, KINDS, Figure, Key
 from analysis.frames import Sweep
-from analysis.labels import count, listed, number, significant
+from analysis.labels import capital, count, listed, number, significant
 
 _SUBSPACE = (("subspace_train_loss", "loss", "training loss", True),
              ("subspace_test_accuracy", "accuracy", "test accuracy", False))
@@ -73,7 +73,7 @@ def _reached(found: dict[str, pd.DataFrame]) -> str:
             least = near["x"].iloc[0]
             said += (f"; {100 * _NEAR:.0f} % of the run's own is reached at d = {number(least)}, "
                      f"{number(100 * least / size, 2)} % of its parameters")
-    return f"{said[0].upper()}{said[1:]}."
+    return capital(f"{said}.")
 
 
 def first_epoch_figure(sweep: Sweep) -> Figure | None:

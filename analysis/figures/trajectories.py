@@ -33,7 +33,7 @@ def equal_ratio_figure(sweep: Sweep, quantities: Sequence[str]) -> Figure | None
         "Where curves of one colour lie on each other, only η/S matters. A line is the geometric "
         "mean over a cell's seeds, its band their range" + (f" ({words})." if words else ".")
     )
-    caption = f"{listed([_seen(quantity, frame) for quantity, frame in drawn])}."
+    caption = f"At the end {listed([_seen(quantity, frame) for quantity, frame in drawn])}."
     panels = tuple(_panel(quantity, frame, look) for quantity, frame in drawn)
     if not panels:
         return None
@@ -47,8 +47,8 @@ def _seen(quantity: str, frame: pd.DataFrame) -> str:
     within = ends.groupby("ratio_group")["middle"].agg(lambda y: y.max() / y.min()).max()
     across = ends["middle"].max() / ends["middle"].min()
     return (
-        f"at the end {label(quantity).plain} differs by a factor of up to {significant(within)} at "
-        f"equal η/S, of {significant(across)} among all"
+        f"{label(quantity).plain} differs by a factor of up to {significant(within)} at equal η/S, "
+        f"of {significant(across)} among all"
     )
 
 
