@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.errors import TableError
 from analysis.frames import load
-from analysis.points import END, PEAK, At, logit, matched_loss, points
+from analysis.points import END, PEAK, At, logit, matched_loss, metrics, points
 from tests.analysis.planted import Planted, tables, write_frames
 
 ONE = Planted(lr=(0.1,), batch_size=(10,), seeds=1, parts=1)
@@ -142,3 +143,34 @@ def test_logit_in_closed_form():
     assert logit(np.array([0.0, 1.0]), 99) == pytest.approx([-math.log(199), math.log(199)])
     assert logit(np.array([0.5]), 10) == pytest.approx([0.0])
     assert logit(np.array([0.9]), 1e12) == pytest.approx([math.log(9)])
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [("end", END), ("peak", PEAK), ("epoch:5", At("epoch", 5.0)), ("loss:1e-1", At("loss", 0.1))],
+)
+def test_points_are_read_from_words(text, at):
+    assert At.read(text) == at
+
+
+@pytest.mark.parametrize("text", ["", "End", "end:3", "epoch", "epoch:", "epoch:x", "loss:-1",
+                                  "loss:nan", "loss:inf"])
+def test_words_that_are_no_point_are_refused(text):
+    with pytest.raises(TableError, match="no point of a run is called") as raised:
+        At.read(text)
+    assert raised.value.fix == "write end, peak, epoch:5 or loss:0.1"
+
+
+def test_a_column_of_runs_is_a_metric_at_the_end(tmp_path):
+    made = sweep(tmp_path, [{"train_loss": [1.0, 0.5]}])
+    found = points(made, "steps", END).frame
+    assert found["value"].tolist() == made.runs["steps"].tolist()
+    assert found["epoch"].tolist() == made.runs["epochs"].tolist()
+
+
+def test_metrics_are_what_was_measured(tmp_path):
+    known = metrics(sweep(tmp_path, [{"train_loss": [1.0, 0.5]}]))
+    assert {"train_loss", "hessian_trace", "steps", "time_train_s"} <= set(known)
+    # neither what a run was given, nor where it stands, nor twins of the last snapshot
+    given = {"lr", "batch_size", "seed", "epoch", "step", "momentum", "final_train_loss", "cell"}
+    assert not given & set(known)

@@ -1,7 +1,10 @@
 """A sweep studied at any moment: complete, half finished, all diverged, empty."""
 
+import pandas as pd
 import pytest
 
+from analysis.errors import TableError
+from analysis.points import END
 from analysis.study import lines, study
 from tests.analysis.planted import Planted, tables, write, write_frames
 
@@ -96,3 +99,51 @@ def test_cells_too_few_for_a_law_are_judged_by_their_edge(tmp_path):
     found = study(write(tmp_path, SMALL.but(batch_size=(1500,), lr=(0.02,))))
     assert found.verdict.startswith("full batch: η·λ_max late in training is")
     assert lines(found)[-1] == found.verdict
+
+
+def test_metrics_that_are_asked_for_are_fitted_beside_the_usual(tmp_path):
+    asked = [("grad_norm", END), ("hessian_lambda_max", END), ("steps", END)]
+    found = study(write(tmp_path, SMALL), metrics=asked)
+    names = [(f.metric, f.at) for f in found.fits]
+    assert names[-2:] == [("grad_norm", END), ("steps", END)]
+    assert names.count(("hessian_lambda_max", END)) == 1  # asked for, and usual
+    assert {f.metric for f in found.asked} == {metric for metric, _ in asked}
+    told = "\n".join(lines(found))
+    assert "steps at the end does not follow η/S: a + b = −1.0" in told
+    steps = found.fits[-1].laws["free"].exponents  # ⌊N/S⌋ of them an epoch, whatever η is
+    assert [steps["a"].value, steps["b"].value] == pytest.approx([0.0, -1.0], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("hessian_lambda_mx", "did you mean `hessian_lambda_max`?"),
+        ("lr", "metrics: "),  # what a run is given is no metric
+        ("status", "metrics: "),
+    ],
+)
+def test_a_metric_that_is_no_column_is_named_with_what_it_may_have_meant(tmp_path, metric, hint):
+    with pytest.raises(TableError) as raised:
+        study(write(tmp_path, SMALL), metrics=[(metric, END)])
+    assert raised.value.what == f"the sweep has no metric `{metric}`"
+    assert hint in raised.value.fix
+
+
+def test_a_sweep_over_n_is_asked_about_n(tmp_path):
+    parts = [tables(SMALL.but(train_size=n, name=f"n{n}", seeds=3)) for n in (500, 2000)]
+    runs, snapshots = (pd.concat([p[i] for p in parts], ignore_index=True) for i in (0, 1))
+    found = study(write_frames(tmp_path, SMALL, runs, snapshots))
+    assert {f.metric for f in found.sizes} >= {"hessian_lambda_max", "train_loss"}
+    assert {g.quantity for g in found.growths} >= {"train_loss", "test_accuracy"}
+    assert any(" doublings of S a doubling of N" in said or "at any N" in said
+               for said in found.findings)
+
+
+def test_times_and_the_boundary_are_part_of_a_study(tmp_path):
+    # runs above a ratio diverge, and the slowest do not reach the matched loss
+    found = study(write(tmp_path, SMALL.but(diverge_above=0.004, batch_size=(8, 16, 32, 64))))
+    assert found.times
+    assert found.times[0].words.startswith("epochs to train loss")
+    assert found.boundary.diverged > 0
+    assert any("η that does not diverge" in said for said in found.findings)
+    assert set(found.findings) <= set(lines(found))

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import orchestrator
 from orchestrator.cli import main
 from orchestrator.preflight import gpu_count
+from tests.analysis.planted import Planted, write
 from tests.orchestrator.specs import failing, tiny, tree
 
 ROOT = Path(__file__).parents[2]
@@ -297,6 +298,21 @@ def test_compact_and_what_is_left_aside_is_said_once(tmp_path):
 def test_a_folder_that_is_no_sweep(tmp_path, command):
     assert "holds no sweep" in call(command, tmp_path, code=2).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--metric", "grad_norm", "--at", "peak", "--at", "loss:1"], "grad_norm at train loss 1 "),
+        (["--metric", "gradnorm"], "did you mean `grad_norm`?"),
+        (["--metric", "grad_norm", "--at", "noon"], "write end, peak, epoch:5 or loss:0.1"),
+    ],
+)
+def test_laws_of_any_metric_at_any_point(tmp_path, arguments, said):
+    folder = write(tmp_path, Planted(lr=(0.02, 0.04), batch_size=(8, 16), seeds=1, epochs=2.0))
+    code = 0 if said.startswith("grad_norm") else 2
+    done = call("analyze", folder, *arguments, code=code)
+    assert said in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["frobnicate"], ["plan", "x", "--no-such"]])
