@@ -310,6 +310,7 @@ def test_a_folder_that_is_no_sweep(tmp_path, command):
 )
 def test_laws_of_any_metric_at_any_point(tmp_path, arguments, said):
     folder = write(tmp_path, Planted(lr=(0.02, 0.04), batch_size=(8, 16), seeds=1, epochs=2.0))
+    (folder / "resolved.yaml").write_text("{}")
     code = 0 if said.startswith("grad_norm") else 2
     done = call("analyze", folder, *arguments, code=code)
     assert said in done.stdout + done.stderr
