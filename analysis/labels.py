@@ -103,7 +103,7 @@ def listed(words: list[str], limit: int = 6) -> str:
 
 
 _SYMBOLS = (
-    (re.compile(r"λ_(max|min|\d+)"), r"<i>λ</i><sub>\1</sub>"),
+    (re.compile(r"λ_(max|min|[HK]|\d+)"), r"<i>λ</i><sub>\1</sub>"),
     (re.compile(r"\b(B)_(simple|noise)\b"), r"<i>\1</i><sub>\2</sub>"),
     (re.compile(r"\be_(\d)\b"), r"<i>e</i><sub>\1</sub>"),
     (re.compile(r"\^\{([^}]*)\}"), r"<sup>\1</sup>"),

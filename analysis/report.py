@@ -72,25 +72,10 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     ``claims``, id -> options of those that the spec lists; ``own_claims``, the user's own;
     ``metrics``, further (metric, At) to fit.
     """
-    given = dict(meta or {})
-    if unknown := set(given) - _META:
-        raise ValueError(f"unknown in meta: {', '.join(sorted(unknown))}")
-    folder = Folder.of(where)
-    found = study(
-        folder,
-        run_ids=given.get("run_ids"),
-        planned=given.get("planned"),
-        margin=given.get("margin", laws.MARGIN),
-        level=given.get("matched_loss"),
-        claims=given.get("claims"),
-        own_claims=given.get("own_claims", ()),
-        metrics=given.get("metrics", ()),
-    )
+    given, folder = dict(meta or {}), Folder.of(where)
+    found = study_of(folder, given)
     drawn = sections(found)
-    for figure in (figure for section in drawn for figure in section.figures):
-        for panel in figure.panels:
-            for ending in ("svg", "pdf", "csv"):
-                folder.put(f"analysis/figures/{panel.name}.{ending}", getattr(panel, ending))
+    put_figures(folder, "analysis/figures", [f for section in drawn for f in section.figures])
     rows = laws.rows(found.fits)
     _put_rows(folder, "laws", rows)
     _put_rows(folder, "points", _point_rows(found))
@@ -103,6 +88,29 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     return Summary(found.verdict, (*lines(found), f"report: {path}"), path, tuple(rows))
 
 
+def study_of(where: Where, meta: Mapping[str, object]) -> Study:
+    """The study of a sweep under what ``meta`` says of it, as in ``write``."""
+    if unknown := set(meta) - _META:
+        raise ValueError(f"unknown in meta: {', '.join(sorted(unknown))}")
+    return study(
+        where,
+        run_ids=meta.get("run_ids"),
+        planned=meta.get("planned"),
+        margin=meta.get("margin", laws.MARGIN),
+        level=meta.get("matched_loss"),
+        claims=meta.get("claims"),
+        own_claims=meta.get("own_claims", ()),
+        metrics=meta.get("metrics", ()),
+    )
+
+
+def put_figures(folder: Folder, under: str, figures: Sequence[Figure]) -> None:
+    """Each panel as SVG and PDF, and what it shows as CSV."""
+    for panel in (panel for figure in figures for panel in figure.panels):
+        for ending in ("svg", "pdf", "csv"):
+            folder.put(f"{under}/{panel.name}.{ending}", getattr(panel, ending))
+
+
 def render(found: Study, drawn: Sequence[Section], *, name: str, spec: str) -> str:
     """The page. Everything that is not ours is escaped; what the template lacks is an error."""
     return template("report").render(
@@ -113,7 +121,8 @@ def render(found: Study, drawn: Sequence[Section], *, name: str, spec: str) -> s
         tones=tones([figure for section in drawn for figure in section.figures]),
         claims=_told(found.claims),
         fitted=[f for f in found.fits if any(law.beta is not None for law in f.laws.values())],
-        provenance=_provenance(found),
+        provenance=provenance(found),
+        summary=told.summary(found.claims),
     )
 
 
@@ -164,7 +173,8 @@ def tones(drawn: Sequence[Figure]) -> tuple[Tone, ...]:
     return tuple(dict.fromkeys((INK, FAINT, *KINDS, *used)))
 
 
-def _provenance(found: Study) -> list[tuple[str, str]]:
+def provenance(found: Study) -> list[tuple[str, str]]:
+    """Words and values of what made the sweep: versions, device, data."""
     runs = found.sweep.runs
     rows = []
     for column, words in _PROVENANCE.items():

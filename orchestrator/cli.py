@@ -39,7 +39,8 @@ def main() -> None:
 
 for _command in (
     sweeping.plan, sweeping.run, sweeping.probe, sweeping.status, sweeping.watch,
-    reading.analyze, reading.claims, reading.recommend, reading.compact, here.presets, here.doctor,
+    reading.analyze, reading.report, reading.claims, reading.recommend, reading.compact,
+    here.presets, here.doctor,
 ):
     main.add_command(_command)
 

@@ -30,6 +30,20 @@ def analyze(folder: Path, metrics: tuple[str, ...], places: tuple[str, ...],
 @click.command()
 @click.argument("folders", metavar="DIR…", nargs=-1, required=True,
                 type=click.Path(path_type=Path))
+@click.option("--out", default="comparison.html", show_default=True, metavar="FILE",
+              type=click.Path(path_type=Path), help="The page that compares several sweeps.")
+@kind
+def report(folders: tuple[Path, ...], out: Path) -> int:
+    """Write a sweep's report; of several sweeps, one page that shows them side by side."""
+    from orchestrator import reports
+
+    click.echo("\n".join(reports.write(folders, out)))
+    return DONE
+
+
+@click.command()
+@click.argument("folders", metavar="DIR…", nargs=-1, required=True,
+                type=click.Path(path_type=Path))
 @click.option("--claim", "wanted", multiple=True, metavar="NAME",
               help="Only this claim, or one of your own: module:function.")
 @click.option("--all", "untested", is_flag=True, help="Name those that cannot be tested, and why.")

@@ -48,8 +48,9 @@ def test_the_page_says_what_the_summary_says(reported):
     html = (folder / "report.html").read_text()
     assert summary.path == str(folder / "report.html")
     assert summary.lines[-1] == f"report: {summary.path}"
-    assert "Verdicts</h2>" in html
-    assert html.count("<figure ") == 4  # collapse, trajectories, matched loss, accuracy
+    assert "Verdicts on the laws</h2>" in html
+    assert set(re.findall(r'<figure id="([^"]+)"', html)) == {
+        "collapse", "trajectories", "matched", "accuracy", "batches", "pareto"}
     ids = re.findall(r'\bid="([^"]+)"', html)
     assert len(ids) == len(set(ids))  # else one figure would use another's clip paths
 
