@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
@@ -23,9 +24,12 @@ class Status:
     probes_planned: int
     probes_ended: int
     probe_failures: dict[str, str]  # probe_id -> last line of its traceback
+    search: dict[str, Any] | None = None  # search/found.json
 
     @property
     def complete(self) -> bool:
+        if self.search is not None and not self.search.get("over"):
+            return False
         return self.ended >= self.planned and self.probes_ended >= self.probes_planned
 
     @property
@@ -35,11 +39,17 @@ class Status:
     def lines(self) -> list[str]:
         """What a person reads."""
         share = self.ended / self.planned if self.planned else 1.0
+        planned = self.planned
+        if self.search is not None:
+            planned = self.search["budget"]
+            share = 1.0 if self.search["over"] else self.ended / planned
         counts = ", ".join(f"{n} {s}" for s, n in sorted(self.by_status.items())) or "none yet"
-        text = [f"{self.folder}", f"{share:4.0%}  runs {self.ended}/{self.planned} ({counts})"
+        text = [f"{self.folder}", f"{share:4.0%}  runs {self.ended}/{planned} ({counts})"
                 + (f"  packs under way {self.packs_begun}" if self.packs_begun else "")
                 + (f"  probes {self.probes_ended}/{self.probes_planned}"
-                   if self.probes_planned else "")]
+                   if self.probes_planned else "")
+                + (f"  {self.search['sampler']}: {self.search['told']} told, "
+                   f"{self.search['headline'] or 'nothing found yet'}" if self.search else "")]
         return [*text, *(f"pack {p} failed: {why}" for p, why in self.failures.items()),
                 *(f"probe {p} failed: {why}" for p, why in self.probe_failures.items())]
 
@@ -62,7 +72,24 @@ def status_of(folder: Path) -> Status:
     probes = set((store.read("planned_probes.txt") or b"").decode().split())
     made = Ledger(store).ended_probes()
     return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), begun,
-                  _failures(store), len(probes), len(probes & made), _probe_failures(store, made))
+                  _failures(store), len(probes), len(probes & made), _probe_failures(store, made),
+                  _search(store))
+
+
+def _search(store: LocalStore) -> dict[str, Any] | None:
+    """What a search has found so far, where the newest spec is one."""
+    import yaml
+
+    tree = yaml.safe_load(store.read("resolved.yaml") or b"") or {}
+    section = tree.get("sweep", {}).get("search")
+    if section is None:
+        return None
+    empty = {"told": 0, "headline": "", "over": False}
+    try:
+        found = json.loads(store.read("search/found.json") or b"{}")
+    except ValueError:
+        found = {}
+    return {**empty, **found, "budget": section["runs"], "sampler": section["sampler"]}
 
 
 def _failures(store: LocalStore) -> dict[str, str]:

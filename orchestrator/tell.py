@@ -14,6 +14,8 @@ from orchestrator.status import last_line
 
 def headline(plan: Plan) -> str:
     """One line before a sweep starts."""
+    if plan.search is not None:
+        return f"{plan.spec.name}: {plan.search} → {plan.folder}" + _without_compiler(plan.whole)
     done = f", {len(plan.ended)} of them done" if plan.ended else ""
     return (f"{plan.spec.name}: {count(len(plan.runs), 'run')}{done};"
             f" {count(len(plan.packs), 'pack')} to do"
@@ -32,19 +34,21 @@ def _without_compiler(plan: Plan) -> str:
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
-    """A plan as plain values."""
-    estimate = costs.estimate(plan)
-    steps = sum(costs.lengths(p)[0] * len(p.members) for p in plan.packs)
-    snapshots = sum(costs.lengths(p)[1] * len(p.members) for p in plan.packs)
+    """A plan as plain values; of a search, work and time are what is expected."""
+    whole = plan.whole
+    estimate = costs.estimate(whole)
+    steps = sum(costs.lengths(p)[0] * len(p.members) for p in whole.packs)
+    snapshots = sum(costs.lengths(p)[1] * len(p.members) for p in whole.packs)
     return {
         "name": plan.spec.name, "folder": str(plan.folder), "runs": len(plan.runs),
         "done": len(plan.ended), "missing": len(plan.missing), "strangers": plan.strangers,
-        "packs": len(plan.packs), "packs_begun": len(plan.begun), "steps": steps,
+        "packs": len(whole.packs), "packs_begun": len(plan.begun), "steps": steps,
         "snapshots": snapshots, "parameters": plan.parameters,
         "train_size": plan.data.train_size, "test_size": plan.data.test_size,
         "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
         "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
-        **measuring_facts(plan),
+        **measuring_facts(whole),
+        **({} if plan.search is None else {"search": plan.search.facts()}),
         "probes": len(plan.probes), "probes_done": len(plan.probe_ids) - len(plan.probes),
         "probes_ge": sum(p.cost for p in plan.probes),
     }
@@ -92,12 +96,8 @@ def plan_text(plan: Plan) -> str:
         f"data     {data}: {_sizes(plan)} training and {f['test_size']} test"
         f" examples of {shape}, {plan.data.classes} classes",
         f"model    {plan.spec.model['name']}: {f['parameters']:,} parameters",
-        f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"
-        + (f"; {f['strangers']} more in the tables, of cells that the spec no longer names"
-           if f["strangers"] else ""),
-        f"packs    {f['packs']} to do"
-        + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else ""),
-        *_engine_lines(plan),
+        *_run_lines(plan, f),
+        *_engine_lines(plan.whole),
         f"work     {f['steps']:,} steps and {f['snapshots']:,} snapshots of single runs",
         _measuring_line(f),
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
@@ -113,9 +113,19 @@ def plan_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def _run_lines(plan: Plan, f: Mapping[str, Any]) -> list[str]:
+    if plan.search is not None:
+        return plan.search.lines(f["packs"], f["done"])
+    return [f"runs     {f['runs']}: {f['done']} done, {f['missing']} missing"
+            + (f"; {f['strangers']} more in the tables, of cells that the spec no longer names"
+               if f["strangers"] else ""),
+            f"packs    {f['packs']} to do"
+            + (f", {f['packs_begun']} of them begun" if f["packs_begun"] else "")]
+
+
 def _sizes(plan: Plan) -> str:
     """1500; or 100, 300, 1500 where the training set is swept; of many the ends."""
-    sizes = sorted({r.config["data"]["train_size"] for r in plan.runs})
+    sizes = sorted({r.config["data"]["train_size"] for r in plan.whole.runs})
     if len(sizes) > 6:
         return f"{sizes[0]} to {sizes[-1]} ({len(sizes)} sizes)"
     return ", ".join(map(str, sizes))
@@ -205,7 +215,7 @@ def ended_text(ended: Any) -> str:
     """How a sweep ended, its failures first."""
     spent = [spent_line(ended.spent)] if ended.spent else []
     return "\n".join([*_failure_lines(ended.failures, ended.folder), *_probe_endings(ended), *spent,
-                      summary_text(ended.summary)])
+                      summary_text(ended.summary), *ended.found])
 
 
 def ended_json(ended: Any) -> str:
@@ -215,7 +225,7 @@ def ended_json(ended: Any) -> str:
         "spent": dict(ended.spent),
         "failures": {p: last_line(w) for p, w in ended.failures.items()},
         "probe_failures": {p: last_line(w) for p, w in ended.probe_failures.items()},
-        "probes_skipped": dict(ended.skipped),
+        "probes_skipped": dict(ended.skipped), "found": list(ended.found),
         **json.loads(summary_json(ended.summary))})
 
 

@@ -7,6 +7,7 @@ that failed, or was asked for by a session that was killed before it was written
 """
 
 import fcntl
+import itertools
 import json
 import math
 import warnings
@@ -29,7 +30,8 @@ from optuna.trial import TrialState, create_trial
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range, Search
 
-TRIES = 100  # for a point that is inside the space and new, each
+TRIES = 100  # for a point that is inside the space and new
+FINITE_TRIES, MOST_LISTED = 5, 10_000  # where the points are few, one that is left is taken soon
 _PLAIN = str | int | float | bool | None
 
 
@@ -91,7 +93,7 @@ class OptunaProposer:
     def tell(self, point: Point, outcome: Outcome) -> None:
         """See Proposer. A point that has ended is not told again."""
         key = self._key(point.values, outer=True)
-        trial = self._running.pop(key, None) or self._left.pop(key, None)
+        trial = self._running.pop(key, self._left.pop(key, None))
         state, values, facts = self._told(outcome)
         if trial is not None:
             self._finish(trial, state, facts, values)
@@ -106,9 +108,14 @@ class OptunaProposer:
 
     def _new(self) -> Point | None:
         """A trial that is neither outside nor known; None where none is found."""
+        fixed = getattr(self._study.sampler, "_fixed_params", {})
         for attempt in range(2 * TRIES):
-            if attempt == TRIES:  # what the sampler likes is known
-                self._study.sampler = self._randomly()
+            if attempt == TRIES or (attempt == FINITE_TRIES and self._finite):
+                if self._finite and not (fixed := self._left_over(fixed)):
+                    return None
+                # what the sampler likes is known, or outside
+                even = optuna.samplers.RandomSampler(seed=self._seed())
+                self._study.sampler = _fixing(fixed, even)
             trial = self._study.ask(self._distributions)
             values = {n: self._outer(n, v) for n, v in trial.params.items()}
             key = self._key(trial.params)
@@ -121,10 +128,22 @@ class OptunaProposer:
                 return Point(values)
         return None
 
-    def _randomly(self) -> Any:
-        """The same fixed scalars, the others drawn evenly."""
-        fixed = getattr(self._study.sampler, "_fixed_params", {})
-        return _fixing(fixed, optuna.samplers.RandomSampler(seed=self._seed()))
+    @property
+    def _finite(self) -> bool:
+        """Whether the space is a list of points that is short enough to go through."""
+        sizes = [len(d.choices) if isinstance(d, CategoricalDistribution) else math.inf
+                 for d in self._distributions.values()]
+        return math.prod(sizes) <= MOST_LISTED
+
+    def _left_over(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a finite space, any point that is new and inside; empty where there is none."""
+        lists = [[fixed[n]] if n in fixed else d.choices for n, d in self._distributions.items()]
+        points = [dict(zip(self._distributions, row, strict=True))
+                  for row in itertools.product(*lists)]
+        known = self._running.keys() | self._ended
+        new = [p for p in points if self._key(p) not in known
+               and self._inside({n: self._outer(n, v) for n, v in p.items()})]
+        return new[self._seed() % len(new)] if new else {}
 
     def _seed(self) -> int:
         """Of the next draws: from the search's own seed and how far it is."""

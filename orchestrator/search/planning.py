@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.labels import count
 from orchestrator.choosing import FLOOR, choices_of, packs_of
 from orchestrator.errors import UserError
 from orchestrator.packing import PackPlan, Run, group
@@ -39,12 +40,37 @@ class SearchPlan:
         """Runs of the budget that were not yet asked for."""
         return max(0, self.search.runs - self.asked)
 
+    def __str__(self) -> str:
+        """In one line: how far it is."""
+        done = f", {self.asked} of them asked for" if self.asked else ""
+        return f"a search ({self.search.sampler}) over {count(self.search.runs, 'run')}{done}"
+
+    def lines(self, packs: int, done: int) -> list[str]:
+        """What is searched for, where, and how many packs are expected."""
+        search, names = self.search, sorted(self.space.shared())
+        goals = ", ".join(f"{d} {n}" for n, d in search.objectives.items())
+        seeds = f", {search.seeds} seeds a point" if search.seeds > 1 else ""
+        common = f"; the runs of a pack have {' and '.join(names)} in common" if names else ""
+        return [
+            f"search   {search.sampler}, {SAMPLERS[search.sampler].words}",
+            *([f"goal     {goals}"] if goals else []),
+            *(f"space    {name}: {dimension}" for name, dimension in search.space.items()),
+            f"runs     {search.runs} at most{seeds}: {done} done",
+            f"packs    about {packs} to do, up to {self.width} runs in each{common}"]
+
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return {"sampler": self.search.sampler, "budget": self.search.runs, "asked": self.asked,
+                "width": self.width, "seeds": self.search.seeds,
+                "objectives": dict(self.search.objectives),
+                "space": {n: str(d) for n, d in self.search.space.items()}}
+
     def expected(self, plan: Plan) -> Plan:
         """The plan with the packs that the rest of the budget is expected to make."""
-        count = -(-self.remaining // self.width)
-        packs = [self.drawn[i % len(self.drawn)] for i in range(count)]
-        runs = {r.run_id: r for r in (*plan.runs, *self.star)}
-        return replace(plan, runs=tuple(runs.values()), packs=(*plan.packs, *packs), search=None)
+        more = -(-self.remaining // self.width)
+        packs = [self.drawn[i % len(self.drawn)] for i in range(more)]
+        runs = (*plan.runs, *(m for p in packs for m in p.members))
+        return replace(plan, runs=runs, packs=(*plan.packs, *packs), search=None)
 
     def packs(self, spec: Any, info: Any, points: Sequence[Sequence[Mapping[str, Any]]]
               ) -> tuple[list[list[Run]], list[PackPlan]]:
@@ -90,13 +116,3 @@ def _packs(spec: Any, runs: Sequence[Run], suits: Any, width: int) -> list[PackP
     groups = group(runs)
     choices = choices_of(groups, suits, replace(spec.compute, pack=width), {})
     return packs_of(groups, {r.run_id for r in runs}, choices)
-
-
-def describe(search: Search) -> list[str]:
-    """What is searched for, and where, in lines."""
-    goals = ", ".join(f"{d} {n}" for n, d in search.objectives.items())
-    kind = SAMPLERS[search.sampler]
-    seeds = f", {search.seeds} seeds a point" if search.seeds > 1 else ""
-    return [f"search   {search.sampler} ({kind.words}){': ' if goals else ''}{goals}",
-            f"budget   {search.runs} runs{seeds}",
-            *(f"space    {n}: {d}" for n, d in search.space.items())]
