@@ -20,7 +20,7 @@ import numpy as np
 from bench import report
 
 LOW, HIGH, RESOLUTION = 0.01, 10.0, 0.01
-DECAYS, MOMENTA, STEPS = (0.0, 0.5, 2.0, 8.0), (0.0, 0.5), 4000
+DECAYS, MOMENTA, STEPS = (0.0, 2.0, 8.0), (0.0, 0.5), 2000
 SPEC: dict[str, Any] = {
     "name": "boundary-quadratic", "data": {"name": "quadratic_data:gaussian"},
     "model": {"name": "linear"},
