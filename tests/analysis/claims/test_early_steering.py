@@ -1,0 +1,119 @@
+"""Early steering on planted sweeps of switches: the share decided by each epoch is known."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.claims import early_steering, known
+from analysis.claims.claim import Verdict, judge
+from tests.analysis.claims import sweeps
+from tests.analysis.planted import Planted
+
+HOLDS, FAILS, UNDECIDED, UNTESTED = (
+    Verdict.HOLDS, Verdict.FAILS, Verdict.UNDECIDED, Verdict.UNTESTED)
+EPOCHS = 20.0
+SHARES = np.array([0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
+
+
+def claim(name):
+    return known()[f"early_steering/{name}"]
+
+
+def switches(tmp_path, power, scatter=0.02, seeds=5, ways=(0.3, 0.03), gap=1.0, keep=None):
+    """λ and accuracy at the end go from the second rate's to the first's as share^power.
+
+    Each run's batch size stands for its moment (all are set to 16 again), its rate for the way.
+    """
+    plan = Planted(lr=ways, batch_size=tuple(range(8, 8 + len(SHARES))), seeds=seeds, parts=1,
+                   epochs=EPOCHS, run_sd=0.0, cell_sd=0.0, seed_sd=0.0)
+    jitter = np.random.default_rng(3)
+
+    def share(f, start=""):
+        return SHARES[f[f"{start}batch_size"].to_numpy() - 8]
+
+    def end(f, start=""):
+        """1 at the large rate throughout, 0 at the small one."""
+        first = f[f"{start}lr"] == 0.3
+        moved = share(f, start) ** power
+        return np.where(first, moved, 1 - moved)
+
+    def noisy(f):
+        seeds_ = f["run_seed"].to_numpy() * 0.01
+        ids = f["run_run_id"].unique()
+        runs = dict(zip(ids, jitter.normal(0, scatter, len(ids)), strict=True))
+        return seeds_ + f["run_run_id"].map(runs).to_numpy()
+
+    return sweeps.planted(tmp_path / "s", plan, runs={
+        "config_train_lr_schedule_name": "switch",
+        "config_train_lr_schedule_at": lambda f: share(f) * EPOCHS,
+        "config_train_lr_schedule_factor": lambda f: np.where(f["lr"] == 0.3, 0.1, 10.0),
+        "epochs": EPOCHS,
+        "final_test_accuracy": lambda f: 0.8 + 0.1 * gap * end(f) + 0.01 * f["seed"],
+        # last: what told the runs apart is not theirs
+        "ratio": lambda f: f["lr"] / 16, "effective_ratio": lambda f: f["lr"] / 16,
+    }, snapshots={
+        "hessian_lambda_max": lambda f: np.exp(3 - 1.5 * end(f, "run_") + noisy(f)),
+    }, keep=keep)
+
+
+def alike(sweep):
+    """The same sweep with one batch size."""
+    runs = sweep.runs.assign(batch_size=16)
+    runs = runs.assign(cell=runs.groupby(["lr", "config_train_lr_schedule_at"]).ngroup())
+    return dataclasses.replace(sweep, runs=runs)
+
+
+@pytest.mark.parametrize(("name", "power", "options", "verdict"), [
+    # share^¼: half is decided after a sixteenth, both ways
+    ("curvature_is_decided_early", 0.25, {}, HOLDS),
+    # share^4: half is decided only by 84 %
+    ("curvature_is_decided_early", 4.0, {}, FAILS),
+    # all epochs count alike: half by half
+    ("curvature_is_decided_early", 1.0, {"scatter": 0.2}, UNDECIDED),
+    ("curvature_is_decided_early", 0.25, {"seeds": 1}, UNDECIDED),
+    # early decides: at equal shares nets that began with the large rate are flatter
+    ("curvature_remembers_the_start", 0.25, {}, HOLDS),
+    # late decides: nets that ended with it are
+    ("curvature_remembers_the_start", 4.0, {}, FAILS),
+    # the order does not matter
+    ("curvature_remembers_the_start", 1.0, {"scatter": 0.1}, UNDECIDED),
+    ("accuracy_is_decided_early", 0.25, {}, HOLDS),
+    ("accuracy_is_decided_early", 4.0, {}, FAILS),
+    # no gap to speak of
+    ("accuracy_is_decided_early", 1.0, {"gap": 0.0}, UNDECIDED),
+    # one way alone has no reverse
+    ("curvature_remembers_the_start", 0.25, {"keep": lambda f: f["lr"] == 0.3}, UNTESTED),
+    # too few moments
+    ("curvature_is_decided_early", 0.25, {"keep": lambda f: f["batch_size"] < 10}, UNTESTED),
+])
+def test_verdicts(name, power, options, verdict, tmp_path):
+    sweep = alike(switches(tmp_path, power, **options))
+    assert judge(claim(name), sweep).verdict is verdict
+
+
+def test_the_half_time_is_the_planted_one(tmp_path):
+    """share² is ½ at 0.71; read linearly between 0.5 (¼) and 0.75 (9/16): 0.70."""
+    sweep = alike(switches(tmp_path, 2.0, scatter=0.0))
+    found = judge(claim("curvature_is_decided_early"), sweep).judgement
+    assert [e.interval.value for e in found.effects] == pytest.approx([0.7, 0.7], abs=1e-6)
+    told = {row["share"]: row["mean"] for row in found.evidence if row["way"] == "large first"}
+    assert told == pytest.approx({float(s): s**2 for s in SHARES})
+
+
+@pytest.mark.parametrize(("decided", "half"), [
+    ([0, 0.5, 1], 0.5),
+    ([0, 0.75, 1], 1 / 3),
+    ([0, 1.2, 1], 0.25 / 1.1),  # beyond the end: the nearest monotone curve is flat at 1.1
+    ([0, -0.2, 1], 0.5 + 0.5 * 0.6 / 1.1),  # back before it goes: flat at −0.1
+])
+def test_half_times_of_curves(decided, half):
+    found = pd.DataFrame({"share": [0, 0.5, 1], "decided": decided})
+    assert early_steering.half_time(found) == pytest.approx(half)
+
+
+def test_without_the_ends_there_is_no_share():
+    runs = pd.DataFrame({"share": [0.1, 0.5, 1.0], "y": [0.0, 1.0, 2.0]})
+    assert early_steering.decided(runs).empty
+    assert np.isnan(early_steering.half_time(early_steering.decided(runs)))
