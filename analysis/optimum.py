@@ -61,27 +61,27 @@ def optimum(batch_size: int, lr: np.ndarray, table: np.ndarray) -> Optimum:
     cell without any is one in which training was lost, and the optimum is not there. At least one
     cell has a score. Cost: O(draws · cells).
     """
-    x = np.log(lr)
-    means = _means(table, np.ones(table.shape[1]))
-    found = _peak(x, means)
+    x, one = np.log(lr), np.ones((1, table.shape[1]))
+    means = _means(table, one)
+    found = _peaks(x, means, np.ones_like(means))
+    value, best, kind = float(found.values[0]), int(found.best[0]), found.kind(0)
     draws, edges = _draws(x, table, batch_size)
-    kind = Kind.EDGE if edges > _OFTEN else found.kind
     seeds = int(np.isfinite(table).any(axis=0).sum())
     low, high = np.quantile(draws, [0.025, 0.975])
-    if seeds > 2 and found.kind is Kind.FITTED:
-        wide = expanded(draws, found.value, seeds - 1)
+    if seeds > 2 and kind is Kind.FITTED:
+        wide = expanded(draws, value, seeds - 1)
         low, high = max(wide.low, x[0]), min(wide.high, x[-1])
-    low, high = min(low, found.value), max(high, found.value)
-    interval = Interval(*(float(np.exp(v)) for v in (found.value, low, high)))
-    best = found.best
-    return Optimum(batch_size, interval, kind, draws, float(lr[best]), float(means[best]), seeds)
+    interval = Interval(*(float(np.exp(v)) for v in (value, min(low, value), max(high, value))))
+    kind = Kind.EDGE if edges > _OFTEN else kind
+    return Optimum(
+        batch_size, interval, kind, draws, float(lr[best]), float(means[0, best]), seeds)
 
 
 def _means(table: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """(cells,): weighted means over the seeds that a cell has; NaN without any."""
+    """(draws, cells): weighted means over the seeds that a cell has; NaN without any."""
     known = np.isfinite(table)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known, table, 0.0) @ drawn / (known @ drawn)
+        return drawn @ np.where(known, table, 0.0).T / (drawn @ known.T)
 
 
 def _draws(x: np.ndarray, table: np.ndarray, stream: int) -> tuple[np.ndarray, float]:
@@ -92,65 +92,72 @@ def _draws(x: np.ndarray, table: np.ndarray, stream: int) -> tuple[np.ndarray, f
     cells to tell how skewed the curve is. Where a bracket holds the optimum at one S may be where
     it does at another, or not: half of the draws are common to all S.
     """
-    seeds = weights(table.shape[1], _DRAWS, stream=3)
-    cells = weights(len(x), _DRAWS, stream=4)
-    even = (np.arange(_DRAWS) + 0.5) / _DRAWS
+    means = _means(table, weights(table.shape[1], _DRAWS, stream=3))
+    found = _peaks(x, means, weights(len(x), _DRAWS, stream=4))
+    even, place = (np.arange(_DRAWS) + 0.5) / _DRAWS, np.arange(_DRAWS)
     common = np.random.default_rng(_SEED).permutation(even)
     own = np.random.default_rng((_SEED, stream)).permutation(even)
+    left, right = (x[np.clip(found.best + step, 0, len(x) - 1)] for step in (-1, 1))
+    between = left + np.where(place % 2, common, own) * (right - left)
     single = np.isfinite(table).sum(axis=1).max() < 2
-    found, edges = np.empty(_DRAWS), 0
-    for i in range(_DRAWS):
-        peak = _peak(x, _means(table, seeds[i]), cells[i])
-        edges += peak.kind is Kind.EDGE
-        found[i] = peak.value
-        if single or peak.cells < 3 or (peak.cells < _MANY and i % 4 < 2):
-            left, right = x[max(peak.best - 1, 0)], x[min(peak.best + 1, len(x) - 1)]
-            found[i] = left + (common if i % 2 else own)[i] * (right - left)
-    return found, edges / _DRAWS
+    few = ~found.edge & (found.cells < _MANY) & (place % 4 < 2)
+    bracketed = ~found.edge & (found.cells == 0)
+    return np.where(single | few | bracketed, between, found.values), float(found.edge.mean())
 
 
 @dataclass(frozen=True)
-class _Peak:
-    value: float
-    kind: Kind
-    best: int
-    cells: int = 0
+class _Peaks:
+    """Of several curves: log η of the optimum, the best cell, whether that is an end of the grid,
+    and how many cells the fit has; 0 where nothing could be fitted."""
+
+    values: np.ndarray
+    best: np.ndarray
+    edge: np.ndarray
+    cells: np.ndarray
+
+    def kind(self, i: int) -> Kind:
+        """How the optimum of one of them is known."""
+        return Kind.EDGE if self.edge[i] else Kind.FITTED if self.cells[i] else Kind.BRACKETED
 
 
-def _peak(x: np.ndarray, means: np.ndarray, drawn: np.ndarray | None = None) -> _Peak:
-    """log η of the optimum, how it is known, the best cell, and how many cells the fit has;
-    ``drawn``: the cells' weights."""
-    best = int(np.nanargmax(means))
-    if best in (0, len(x) - 1):
-        return _Peak(float(x[best]), Kind.EDGE, best, _MANY)
-    good = means >= means[best] - DROP
-    first = best - int(np.argmin([*good[:best][::-1], False]))
-    last = best + int(np.argmin([*good[best + 1 :], False]))
-    bracketed = _Peak(float(x[best]), Kind.BRACKETED, best)
-    if first == best or last == best:
-        return bracketed
-    inside = slice(first, last + 1)
-    weight = drawn[inside] if drawn is not None else np.ones(last + 1 - first)
-    vertex = _top(x[inside] - x[best], means[inside], weight)
-    if vertex is None:
-        return bracketed
-    return _Peak(float(x[best] + vertex), Kind.FITTED, best, len(weight))
+def _peaks(x: np.ndarray, means: np.ndarray, drawn: np.ndarray) -> _Peaks:
+    """Of ``means`` (draws, cells), with weights ``drawn`` of the cells, alike."""
+    place, count = np.arange(len(x)), len(x)
+    best = np.nanargmax(means, axis=1)
+    with np.errstate(invalid="ignore"):
+        bad = ~(means >= means[np.arange(len(means)), best][:, None] - DROP)
+    first = np.where(bad & (place < best[:, None]), place, -1).max(axis=1) + 1
+    last = np.where(bad & (place > best[:, None]), place, count).min(axis=1) - 1
+    edge = (best == 0) | (best == count - 1)
+    sided = ~edge & (first < best) & (last > best)
+    inside = (place >= first[:, None]) & (place <= last[:, None])
+    about = x[None] - x[best][:, None]
+    top = np.full(len(means), np.nan)
+    for degree, least in ((2, 3), (3, _MANY)):  # a cubic, where it has its maximum, comes last
+        rows = np.flatnonzero(sided & (last - first + 1 >= least))
+        if len(rows):
+            here = _tops(about[rows], np.where(inside, means, 0.0)[rows], (drawn * inside)[rows],
+                         degree)
+            low, high = x[first[rows]] - x[best[rows]], x[last[rows]] - x[best[rows]]
+            kept = np.clip(here, low, high) if degree == 2 else np.where(
+                (here >= low) & (here <= high), here, top[rows])
+            top[rows] = kept
+    fitted = np.isfinite(top)
+    values = x[best] + np.where(fitted, top, 0.0)
+    return _Peaks(values, best, edge, np.where(fitted, last - first + 1, 0))
 
 
-def _top(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float | None:
-    """Where the fitted polynomial is highest: a cubic where five cells or more tell how skewed the
-    curve is and it has its maximum among them; else a quadratic; None where that has none."""
-    if len(x) >= _MANY:
-        _, b, c, d = _polynomial(x, y, weight, 3)
-        inner = c**2 - 3 * d * b
-        top = -b / (c - math.sqrt(inner)) if inner > 0 and c < 0 else math.inf
-        if x[0] <= top <= x[-1]:
-            return float(top)
-    _, b, c = _polynomial(x, y, weight, 2)
-    return float(np.clip(-b / (2 * c), x[0], x[-1])) if c < 0 else None
+def _tops(x: np.ndarray, y: np.ndarray, weight: np.ndarray, degree: int) -> np.ndarray:
+    """(draws,): where weighted polynomials of that degree turn down; NaN where they do not.
 
-
-def _polynomial(x: np.ndarray, y: np.ndarray, weight: np.ndarray, degree: int) -> np.ndarray:
-    """Coefficients, constant first, of weighted least squares."""
-    powers = x[:, None] ** np.arange(degree + 1)
-    return np.linalg.solve((powers.T * weight) @ powers, (powers.T * weight) @ y)
+    Quadratics for few cells, cubics where five cells or more tell how skewed a curve is.
+    """
+    powers = x[..., None] ** np.arange(degree + 1)
+    weighted = powers * weight[..., None]
+    gram = np.einsum("dnp,dnq->dpq", weighted, powers)
+    c = np.linalg.solve(gram, np.einsum("dnp,dn->dp", weighted, y)[..., None])[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if degree == 2:
+            return np.where(c[:, 2] < 0, -c[:, 1] / (2 * c[:, 2]), np.nan)
+        inner = c[:, 2] ** 2 - 3 * c[:, 3] * c[:, 1]
+        return np.where(c[:, 2] < 0, -c[:, 1] / (c[:, 2] - np.sqrt(inner)), np.nan)
