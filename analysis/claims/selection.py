@@ -48,6 +48,16 @@ def where(frame: pd.DataFrame, keep: "pd.Series[bool]", words: str) -> pd.DataFr
     return kept
 
 
+def within(frame: pd.DataFrame, group: str | list[str], column: str, least: int, words: str
+           ) -> pd.DataFrame:
+    """The rows of groups, such as settings, in which the axis has ``least`` levels or more;
+    NotTested where there is no such group."""
+    if frame.empty:
+        raise NotTested(f"at least {least} {words}")
+    counts = frame.groupby(group)[column].transform("nunique")
+    return where(frame, counts >= least, f"at least {least} {words}")
+
+
 def config(sweep: Sweep, column: str) -> pd.Series:
     """A config column of the runs by run_id, such as ``config_train_loss``."""
     if column not in sweep.runs:

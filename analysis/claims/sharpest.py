@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import edges
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.edges import SHARPNESS
@@ -31,7 +32,7 @@ _SHARE = "step_gradient_share"
             "value is neither their first nor their last snapshot's, above 0.8")
 def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Both over the cells of a seed. Runs without a snapshot at step 0 are left out."""
-    path = selection.path(sweep, SHARPNESS, "spectrum")
+    path = _of_sgd(sweep, selection.path(sweep, SHARPNESS, "spectrum"))
     found = []
     for run_id, run in path.groupby("run_id"):
         values = run[SHARPNESS].to_numpy(float)
@@ -65,8 +66,8 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
 def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Rank correlation over cells, averaged over settings; the time of the peak is evidence."""
     found = selection.at(sweep, SHARPNESS, PEAK, "spectrum")
-    frame = found.frame
-    selection.levels(frame, "ratio_group", 3, "values of η/S")
+    frame = selection.within(_of_sgd(sweep, found.frame), "setting", "ratio_group", 3,
+                             "values of η/S in one setting")
     interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
         runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
     earlier, _ = replicates.over_seeds(frame, lambda runs: replicates.over(
@@ -98,7 +99,7 @@ def overshoots(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     if wide.empty or not {0.5, 1.0, 2.0} <= set(wide.columns):
         raise NotTested("the monitor step_geometry with the multiples 0.5, 1 and 2")
     wide = wide[[0.5, 1.0, 2.0]].dropna().set_axis(["half", "one", "two"], axis=1).reset_index()
-    path = selection.path(sweep, SHARPNESS, "spectrum")
+    path = _of_sgd(sweep, selection.path(sweep, SHARPNESS, "spectrum"))
     path = path.assign(product=path["lr"] * path[SHARPNESS]).drop(columns="cell").merge(
         wide, left_on=["run_id", "step"], right_on=["subject_id", "step"])
     late = (path["epoch"] >= options["from_epoch"]) & (path["product"] > options["least"])
@@ -129,7 +130,7 @@ def overshoots(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
             "snapshots after step 0, seed by seed: above 50")
 def aligned(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """P: trainable parameters; the mean over all cells of a seed, in logarithms."""
-    path = selection.path(sweep, _SHARE, "step_geometry")
+    path = _of_sgd(sweep, selection.path(sweep, _SHARE, "step_geometry"))
     sizes = selection.config(sweep, "parameters").astype(float)
     chance = selection.monitor_option(sweep, "step_geometry", "k").astype(float) / sizes
     path = path.assign(chance=path["run_id"].map(chance))
@@ -191,6 +192,12 @@ def nudged_is_no_worse(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         (Effect("test accuracy(γ < 1) − (γ = 1)", interval, -options["margin"], "above", seeds),),
         f"with γ below 1 test accuracy changes by {100 * interval.value:+.2f} points",
         "at equal epochs", _by_gamma(rows))
+
+
+def _of_sgd(sweep: Sweep, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of runs that follow plain minibatch gradients, with momentum or without."""
+    plain = edges.descends(sweep, rows) & (rows["batch_size"] < rows["train_size"])
+    return selection.where(rows, plain, "plain SGD on minibatches")
 
 
 def _nudged(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:

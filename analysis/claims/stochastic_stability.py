@@ -30,8 +30,7 @@ _WANTED = "SGD with the squared loss and without momentum"
 def sharpness_grows_with_batch(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Full batches count as one more S. Rank correlations are means over η and settings."""
     ends = _settled(sweep, SHARPNESS, "spectrum")
-    sizes = ends.groupby(["setting", "run_lr"])["batch_size"].transform("nunique")
-    ends = selection.where(ends, sizes >= 3, "at least 3 batch sizes at one η")
+    ends = selection.within(ends, ["setting", "run_lr"], "batch_size", 3, "batch sizes at one η")
     ends = ends.assign(family=ends.groupby(["setting", "run_lr"]).ngroup())
     rank, seeds = replicates.over_seeds(ends, lambda one: replicates.over(
         one, "family", lambda r: replicates.spearman(r["batch_size"], r["product"])))
