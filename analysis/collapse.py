@@ -173,13 +173,13 @@ def family_of(
     runs: pd.DataFrame, squares: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> Family:
     """The runs of a family, and how their cells are compared."""
-    by_batch = runs.groupby("batch_size", sort=True)
-    gone = by_batch["status"].agg(lambda status: int((status == "diverged").sum()))
+    batches, first, place = np.unique(runs["batch_size"], return_index=True, return_inverse=True)
+    gone = np.bincount(place, runs["status"] == "diverged").astype(int)
     return Family(
-        np.unique(runs["batch_size"]),
-        by_batch["lr"].first().to_numpy(float),
-        gone.to_numpy(),
-        (gone / by_batch.size()).to_numpy(float),
+        batches,
+        runs["lr"].to_numpy(float)[first],
+        gone,
+        gone / np.bincount(place),
         runs["seed"].nunique(),
         squares,
     )
