@@ -165,9 +165,10 @@ def write(folder: Path, planted: Planted, drop: int = 0) -> Path:
 
 
 def write_frames(
-    folder: Path, planted: Planted, runs: pd.DataFrame, snapshots: pd.DataFrame
+    folder: Path, planted: Planted, runs: pd.DataFrame, snapshots: pd.DataFrame,
+    **more: pd.DataFrame,
 ) -> Path:
-    """Writes frames as the parts of a sweep."""
+    """Writes frames as the parts of a sweep; ``more``: rows of ``curves`` and ``spectra``."""
     schemas = sweep_schema(planted.config, planted.monitors)
     for table, schema in schemas.items():
         (folder / "tables" / table).mkdir(parents=True)
@@ -176,6 +177,8 @@ def write_frames(
         _part(folder, "runs", f"pack{k}-0", runs[runs["run_id"].isin(ids)], schemas)
     for k, ids in enumerate(np.array_split(snapshots["run_id"].unique(), planted.parts)):
         _part(folder, "snapshots", f"pack{k}-0", snapshots[snapshots["run_id"].isin(ids)], schemas)
+    for table, frame in more.items():
+        _part(folder, table, "pack0-0", frame, schemas)
     return folder
 
 
