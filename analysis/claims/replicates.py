@@ -13,8 +13,8 @@ import pandas as pd
 from analysis.crossed import Interval
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Mean of independent values and its 95 % t-interval; NaN ends below two of them."""
+def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Mean of independent values and its t-interval; NaN ends below two of them."""
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
     if not len(known):
@@ -24,7 +24,8 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, math.nan, math.nan)
     from scipy.special import stdtrit
 
-    half = float(stdtrit(len(known) - 1, 0.975) * known.std(ddof=1) / math.sqrt(len(known)))
+    quantile = float(stdtrit(len(known) - 1, (1 + confidence) / 2))
+    half = quantile * float(known.std(ddof=1)) / math.sqrt(len(known))
     return Interval(mean, mean - half, mean + half)
 
 
