@@ -118,18 +118,16 @@ def _left(columns: np.ndarray) -> float:
 
 def _families(used: pd.DataFrame, groups: np.ndarray, raw: np.ndarray) -> tuple[Family, ...]:
     """The slope inside each family, seed by seed."""
-    found = []
-    for group in np.unique(groups):
-        cells, table = used[groups == group], raw[groups == group]
-        table = table[:, np.isfinite(table).any(0)]
-        size = np.log(cells["batch_size"].to_numpy(float))
-        size = size - size.mean()
+    names, first = np.unique(groups, return_index=True)
+    labels, ratios = used["setting_label"].to_numpy(), used["ratio_group"].to_numpy(float)
+    sizes, found = np.log(used["batch_size"].to_numpy(float)), []
+    for group, place in zip(names, first, strict=True):
+        table, size = raw[groups == group], sizes[groups == group]
+        table, size = table[:, np.isfinite(table).any(0)], size - size.mean()
         crossed = is_crossed(table)
         known = complete(table) if crossed else np.nanmean(table, axis=1, keepdims=True)
-        slopes = size @ known / (size @ size)
-        first = cells.iloc[0]
-        label, ratio = str(first["setting_label"]), float(first["ratio_group"])
-        found.append(Family(label, ratio, len(cells), over_seeds(slopes)))
+        slope = over_seeds(size @ known / (size @ size))
+        found.append(Family(str(labels[place]), float(ratios[place]), len(size), slope))
     return tuple(found)
 
 

@@ -56,17 +56,18 @@ def design(fitted: pd.DataFrame, cells: pd.DataFrame, effective: bool, form: For
     tell them.
     """
     strata = np.unique(fitted[form.stratum])
-    size = len(form.slopes[0]) > 2
+    size, names = len(form.slopes[0]) > 2, varying(fitted)
     centre = logs(fitted, effective, size).mean(0)
 
     def columns(rows: pd.DataFrame) -> tuple[np.ndarray, ...]:
         intercepts = (rows[form.stratum].to_numpy()[:, None] == strata[None]).astype(float)
-        noises = rows[varying(fitted)].to_numpy(float)
+        noises = rows[names].to_numpy(float)
         along = (logs(rows, effective, size) - centre) @ np.array(form.slopes).T
         products = (noises[:, :, None] * along[:, None]).reshape(len(rows), -1)
         return intercepts, products, noises, along
 
-    whole = np.hstack(columns(fitted))
-    told = np.linalg.matrix_rank(whole) == whole.shape[1] <= len(fitted) - MIN_DOF
-    intercepts, products, noises, along = columns(cells)
+    own = columns(fitted)
+    width = sum(part.shape[1] for part in own)
+    told = np.linalg.matrix_rank(np.hstack(own)) == width <= len(fitted) - MIN_DOF
+    intercepts, products, noises, along = own if cells is fitted else columns(cells)
     return np.hstack([intercepts, products if told else products[:, :0], noises, along])
