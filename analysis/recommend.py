@@ -196,14 +196,14 @@ def _equal_ratio(
     source = f"η/S = {number(ratio)} of the best η at S = {first.batch_size}"
     if first.kind is Kind.EDGE:
         source += ", which lies at the grid's edge"
-    validity, sound = _coincide(parted, ratio, first.batch_size, batch_size)
+    validity, sound = coincide(parted, ratio, first.batch_size, batch_size)
     if lost is not None and lr.value > lost.at(batch_size)[0]:
         validity += f"; training was lost below that η ({lost.said(batch_size)})"
         sound = False
     return Advice(lr, source, validity, sound and first.kind is not Kind.EDGE)
 
 
-def _coincide(
+def coincide(
     parted: Sequence[Break], ratio: float, reference: int, batch_size: int
 ) -> tuple[str, bool]:
     """Whether runs of about that ratio coincide up to ``batch_size``."""

@@ -46,12 +46,12 @@ def trained(storage: Path, name: str, sweep: dict[str, Any]) -> Path:
     return orchestrator.run(path, storage=storage, inline=True)
 
 
-def held_back(storage: Path, metric: str) -> list[dict[str, Any]]:
-    """A row a batch size that was held back."""
+def held_back(storage: Path, metric: str, folder: Path | None) -> list[dict[str, Any]]:
+    """A row a batch size that was held back from the sweep in ``folder``, made if not given."""
     import analysis
     from analysis.recommend import recommend
 
-    whole = analysis.load(trained(storage, "whole", SWEEP))
+    whole = analysis.load(folder or trained(storage, "whole", SWEEP))
     found = {}
     for size in SIZES[1:]:
         runs = whole.runs
@@ -82,6 +82,28 @@ def _row(whole: Any, made: Any, size: int, one: Any, metric: str) -> dict[str, A
         "equal eta": equal.lr.value, "distance": ratio, "coincides": ratio <= 2,
         "said sound": equal.sound, "said": equal.validity,
     }
+
+
+def matching(folder: Path) -> list[dict[str, Any]]:
+    """Each cell held back with its batch size: whether equal ratio was said to hold there, from
+    the other batch sizes, and the distance of its curves from the reference in seed noise."""
+    import analysis
+    from analysis.collapse import breaks
+    from analysis.recommend import coincide
+
+    whole, rows = analysis.load(folder), []
+    for size in SIZES[1:]:
+        runs = whole.runs
+        rest = analysis.load(folder, runs.loc[runs["batch_size"] != size, "run_id"].tolist())
+        told = breaks(rest, "train_loss")
+        for family in breaks(whole, "train_loss"):
+            for step in family.steps:
+                if step.batch_size == size and step.coincides is not None:
+                    said, sound = coincide(told, family.ratio, SIZES[0], size)
+                    rows.append({"S": size, "ratio": family.ratio, "sound": sound, "said": said,
+                                 "distance": step.distance / step.seed_noise,
+                                 "coincides": step.coincides})
+    return rows
 
 
 def _scores(sweep: Any, size: int, lr: float, metric: str) -> np.ndarray:
@@ -119,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--storage", type=Path, default=Path("sweeps/bench-recommend"))
     parser.add_argument("--planted", type=int, metavar="N", help="N planted sweeps instead")
+    parser.add_argument("--sweep", type=Path, metavar="DIR", help="a finished sweep of SPEC")
+    parser.add_argument("--metrics", nargs="+", default=["test_accuracy", "train_loss"])
     report.option(parser)
     asked = parser.parse_args()
     if asked.planted:
@@ -127,14 +151,19 @@ def main() -> None:
                                    "beyond": ">8.3f", "exponent": ">9.3f", "width": ">7.2f"}))
         report.finish("recommend-planted", {"rows": found}, asked.json)
         return
-    rows = {m: held_back(asked.storage, m) for m in ("test_accuracy", "train_loss")}
+    rows = {m: held_back(asked.storage, m, asked.sweep) for m in asked.metrics}
     for metric, found in rows.items():
         print(f"\nby {metric}")
         print(report.table(found, {
             "S": ">4d", "eta": ">7.3f", "low": ">7.3f", "high": ">7.3f", "best cell": ">10.3f",
             "covers": ">7", "score": ">7.2f", "best score": ">11.2f", "behind": ">7.2f",
             "equal eta": ">10.3f", "distance": ">9.2f", "coincides": ">10", "said sound": ">11"}))
-    report.finish("recommend", {"rows": rows}, asked.json)
+    cells = matching(asked.sweep or asked.storage / "whole")
+    for sound in (True, False):
+        some = [c["coincides"] for c in cells if c["sound"] is sound]
+        print(f"equal ratio said {'to hold' if sound else 'not to be sure'} in {len(some)} cells "
+              f"held back: curves coincide in {sum(some)}")
+    report.finish("recommend", {"rows": rows, "cells": cells}, asked.json)
 
 
 KINDS: dict[str, dict[str, float]] = {
