@@ -20,6 +20,7 @@ from analysis.laws import Fit
 from analysis.study import Study
 
 _MARK = '<meta name="generator" content="sgdscope comparison">'
+_LOSS = "config_train_loss"
 _KINDS = ("end", "peak", "loss")
 
 
@@ -30,10 +31,15 @@ class Side:
     name: str
     study: Study
 
+    def values(self, column: str) -> tuple[object, ...]:
+        """The values of a column of its runs; empty before a run has ended."""
+        runs = self.study.sweep.runs
+        return tuple(sorted(runs[column].dropna().unique())) if column in runs else ()
+
     @property
-    def data(self) -> tuple[str, ...]:
-        """The hashes of its data; empty before a run has ended."""
-        return tuple(sorted(self.study.sweep.runs["data_sha256"].dropna().unique()))
+    def data(self) -> tuple[object, ...]:
+        """The hashes of its data."""
+        return self.values("data_sha256")
 
     @property
     def metric(self) -> str:
@@ -106,11 +112,10 @@ def unlike(sides: Sequence[Side]) -> tuple[str, ...]:
         parts = [listed([side.name for side in part]) for part in data.values()]
         said.append(f"different data: {'; '.join(parts)}. Their values have no common scale, so "
                     "they are drawn apart; exponents may be compared")
-    sizes = _grouped(sides, lambda side: tuple(sorted(side.study.sweep.runs["train_size"].unique())))
-    if len(sizes) > 1 and len(data) == 1:
-        parts = [f"N = {listed([f'{n:,.0f}' for n in size])} in {listed([s.name for s in part])}"
-                 for size, part in sizes.items()]
-        said.append(f"different sizes of the training set: {listed(parts)}")
+    else:
+        said += _differ(sides, "train_size", "sizes of the training set", "")
+    said += _differ(sides, _LOSS, "losses", "; they are drawn apart")
+    said += _differ(sides, "config_model_name", "models", "")
     metrics = _grouped(sides, lambda side: side.metric)
     if len(metrics) > 1:
         parts = [f"{label(m).plain if m else 'nothing'} in {listed([s.name for s in part])}"
@@ -128,6 +133,15 @@ def unlike(sides: Sequence[Side]) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _differ(sides: Sequence[Side], column: str, words: str, more: str) -> list[str]:
+    found = _grouped([s for s in sides if len(s.study.sweep.runs)], lambda s: s.values(column))
+    if len(found) < 2:
+        return []
+    parts = [f"{listed([str(v) for v in values]) or 'not told'} in "
+             f"{listed([s.name for s in part])}" for values, part in found.items()]
+    return [f"different {words}: {listed(parts)}{more}"]
+
+
 def _grouped(sides: Sequence[Side], key: object) -> dict[object, list[Side]]:
     found: dict[object, list[Side]] = {}
     for side in sides:
@@ -136,10 +150,11 @@ def _grouped(sides: Sequence[Side], key: object) -> dict[object, list[Side]]:
 
 
 def figures(sides: Sequence[Side]) -> list[Figure]:
-    """Of each group of sweeps on the same data: every metric that two of them measured, at the end,
-    at its peak and at the matched loss where that is the same."""
+    """Of each group of sweeps on the same data and loss: every metric that two of them measured, at
+    the end, at its peak and at the matched loss where that is the same."""
     found = []
-    for place, part in enumerate(_grouped(sides, lambda side: side.data).values()):
+    groups = _grouped(sides, lambda side: (side.data, side.values(_LOSS)))
+    for place, part in enumerate(groups.values()):
         metrics = dict.fromkeys(fit.metric for side in part for fit in side.study.fits)
         for metric in metrics:
             for kind in _KINDS:

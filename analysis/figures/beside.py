@@ -39,8 +39,10 @@ def beside_figure(
     title = f"{label(first.metric).plain} {first.at} on common axes"
     drawn = panel(f"beside-{name}", title, frame, Axis("ratio", RATIO.tex, log=True),
                   Axis("value", label(first.metric).tex, log=not rate), look, more=more)
-    exponents = [f"{written(fits[s].laws['ratio'].exponents['a'])} in {s}" for s in shown]
-    caption = f"Exponent over η/S: {listed(exponents, 8)}."
+    exponents = {s: fits[s].laws["ratio"].exponents["a"] for s in shown}
+    said = [f"{written(a)} in {s}" if np.isfinite(a.value) else f"no law in {s}"
+            for s, a in exponents.items()]
+    caption = f"Exponent over η/S: {listed(said, 8)}."
     note = ("A point is a cell, the mean over its seeds (geometric but for accuracies), its bar "
             "their range; lines are the ratio laws of sweeps without varying noise.")
     keys = tuple(Key(s, tone, "o", "") for s, tone in tones.items())

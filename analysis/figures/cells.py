@@ -53,8 +53,9 @@ def some_cells(rows: pd.DataFrame, ratios: int = 4, batches: int = 3) -> pd.Data
 
 def bands(rows: pd.DataFrame, quantity: str, by: Sequence[str], *, log: bool = True
           ) -> pd.DataFrame:
-    """Curves over seeds: for each group a common grid of epochs with the mean of its runs' curves
-    (geometric where ``log``) and their range: columns ``by``, epoch, low, middle, high, runs."""
+    """Curves over seeds: for each group a common grid of epochs, the measured ones among them, with
+    the mean of its runs' curves (geometric where ``log``) and their range: columns ``by``, epoch,
+    low, middle, high, runs."""
     found = [
         _band(group, quantity, log=log).assign(**dict(zip(by, key, strict=True)))
         for key, group in rows.groupby(list(by))
@@ -68,7 +69,10 @@ def _band(group: pd.DataFrame, quantity: str, *, log: bool) -> pd.DataFrame:
     runs = [run[columns[1:]].to_numpy(float).T for _, run in group[columns].groupby("run_id")]
     start = max(epochs[0] for epochs, _ in runs)
     end = max(start, min(epochs[-1] for epochs, _ in runs))
-    grid = np.geomspace(start, end, _GRID) if end > start else np.array([start])
+    seen = np.unique(np.concatenate([epochs for epochs, _ in runs]))
+    seen = np.array(spaced(list(seen[(seen >= start) & (seen <= end)]), 4 * _GRID))
+    grid = np.union1d(np.geomspace(start, end, _GRID), seen) if end > start else seen[:1]
+    grid = grid[np.diff(np.log(grid), prepend=-np.inf) > 1e-9]
     scale, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
     curves = [
         np.interp(np.log(grid), np.log(epochs), scale(values)) for epochs, values in runs

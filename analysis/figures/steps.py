@@ -57,10 +57,10 @@ def _in_steps(run: pd.DataFrame) -> pd.DataFrame:
 
 def _shift(minimum: pd.DataFrame) -> str:
     first, last = minimum["steps"].iloc[0], minimum["steps"].iloc[-1]
-    where = [f"{number(abs(x))} steps down" if x < 0 else "here" if x == 0 else
-             f"{number(x)} steps up" for x in (first, last)]
-    return f"{where[0]} first and {where[1]} at the end" if where[0] != where[1] else \
-        f"{where[0]} first and last"
+    where = [f"at {number(x)} steps" if x else "here" for x in (first, last)]
+    if where[0] == where[1]:
+        return f"{where[0]} first and last"
+    return f"{where[0]} first and {where[1]} at the end"
 
 
 def _zero(axes: object) -> None:

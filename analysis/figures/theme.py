@@ -279,7 +279,7 @@ def _without_legend(svg: str) -> str:
     if start < 0:
         return svg
     depth = 0
-    for tag in re.finditer(r"<g\b[^>]*>|</g>", svg[start:]):
+    for tag in re.finditer(r"<g\b[^>]*(?<!/)>|</g>", svg[start:]):
         depth += -1 if tag[0] == "</g>" else 1
         if depth == 0:
             return svg[:start] + svg[start + tag.end() :]

@@ -3,8 +3,10 @@
 import re
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from analysis.errors import TableError
 from analysis.report import write
 from tests.analysis.planted import Planted, tables, write_frames
 from tests.analysis.planted import write as sow
@@ -64,6 +66,7 @@ def test_the_tables_behind_it_hold_the_fits(reported):
     assert set(pd.read_parquet(folder / "analysis" / "breaks.parquet")["quantity"]) == {
         "train_loss",
         "hessian_lambda_max",
+        "test_accuracy",
     }
 
 
@@ -98,7 +101,7 @@ def test_a_sweep_without_an_ended_run_is_reported(tmp_path, begun):
 
 
 def test_meta_is_checked_and_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("analysis.report.figures", lambda _: ())  # quicker
+    monkeypatch.setattr("analysis.report.sections", lambda _: ())  # quicker
     folder = sow(tmp_path, SMALL.but(lr=(0.02,), batch_size=(8,), seeds=1))
     with pytest.raises(ValueError, match="unknown in meta: colour"):
         write(folder, {"colour": "red"})
@@ -106,3 +109,61 @@ def test_meta_is_checked_and_used(tmp_path, monkeypatch):
     html = (folder / "report.html").read_text()
     assert "<title>Another name · sgdscope</title>" in html
     assert "1 of 7 runs" in html
+
+
+ODD = {
+    # sweep -> what the page says of it
+    "one seed": (SMALL.but(seeds=1), "one seed"),
+    "one ratio": (SMALL.but(lr=(0.02,), batch_size=(8,)), "all at one ratio"),
+    "all diverged": (SMALL.but(diverge_above=0.0), "none finished (18 diverged)"),
+    "some diverged": (SMALL.but(diverge_above=0.004), "diverged, from η/S"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_poor_sweep_is_reported_as_what_it_is(tmp_path, name):
+    planted, said = ODD[name]
+    summary = write(sow(tmp_path, planted))
+    html = (tmp_path / "report.html").read_text()
+    assert said in re.sub(r"<[^>]+>", "", html)
+    assert summary.verdict
+
+
+def test_a_half_finished_sweep_works_on_what_is_there(tmp_path):
+    summary = write(sow(tmp_path, SMALL, drop=6), {"planned": 18})
+    assert summary.verdict.startswith("So far (12 of 18 runs)")
+    html = (tmp_path / "report.html").read_text()
+    assert "not ended yet, of 18 planned" in html
+    assert "still running" in html
+
+
+@pytest.mark.parametrize(("harm", "said"), [
+    (lambda f: (f / "tables/runs/pack0-0.parquet").write_bytes(b"PAR1 no"), "damaged, or not"),
+    (lambda f: (f / "tables/runs/notes.txt").write_text("x"), "a foreign file among the tables"),
+    (lambda f: pd.DataFrame({"a": [1]}).to_parquet(f / "tables/runs/a.parquet"), "not a part of"),
+    (lambda f: _renumber(f / "tables/runs/pack0-0.parquet", 99), "reads up to 1"),
+])
+def test_tables_that_cannot_be_read_are_named_and_nothing_is_written(tmp_path, harm, said):
+    folder = sow(tmp_path, SMALL)
+    harm(folder)
+    with pytest.raises(TableError, match=said):
+        write(folder)
+    assert not (folder / "report.html").exists()
+
+
+def _renumber(path, version):
+    """Says of a part that a newer sgdscope wrote it."""
+    table = pq.read_table(path)
+    newer = {**table.schema.metadata, b"sgdscope.format": str(version).encode()}
+    pq.write_table(table.replace_schema_metadata(newer), path, write_page_checksum=True)
+
+
+def test_claims_stand_on_the_page_with_their_evidence(reported):
+    html = (reported[0] / "report.html").read_text()
+    claims = pd.read_parquet(reported[0] / "analysis" / "claims.parquet")
+    tested = claims[claims["verdict"] != "not tested"]
+    assert len(tested)
+    rows = html.split('<table class="claims">')[1].split("</table>\n<p")[0]
+    assert rows.count('class="verdict-cell"') == tested["claim"].nunique()
+    for claim in claims.loc[claims["verdict"] == "not tested", "claim"]:
+        assert f"<code>{claim}</code>: needs" in html
