@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # paper (its file) -> its claims, in the order in which they are told
 CONTENTS: Mapping[str, tuple[str, ...]] = {
+    "memorization": (
+        "easy_and_hard", "sensitivity_is_unequal", "fits_patterns_first", "critical_samples_grow",
+        "noise_costs_accuracy", "noise_takes_longer_with_size", "dropout_hinders_memorizing",
+    ),
     "three_factors": (
         "ratio_law", "sharpness_falls", "sharpness_falls_at_equal_loss", "equal_ratios_coincide",
         "excess_loss_on_a_quadratic", "memorization_costs_less", "wider_on_the_line",
@@ -37,6 +41,12 @@ CONTENTS: Mapping[str, tuple[str, ...]] = {
     "edge_of_stability": ("hovers", "adam_hovers"),
     "stochastic_stability": ("sharpness_grows_with_batch", "batch_sharpness_hovers"),
     "catapult": ("catapult",),
+    "stiffness": (
+        "classes_are_stiff", "falls_with_distance", "critical_length_falls_with_rate",
+        "fades_when_overfitting",
+    ),
+    "noise_scale": ("two_batches_are_unbiased", "grows", "steps_and_examples_trade"),
+    "fisher": ("early_trace_falls", "penalty_slows_noisy"),
 }
 NAMES = tuple(f"{paper}/{name}" for paper, names in CONTENTS.items() for name in names)
 

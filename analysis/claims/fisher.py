@@ -1,0 +1,96 @@
+"""Catastrophic Fisher Explosion (Jastrzębski et al. 2021, arXiv 2012.14193)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from analysis.claims import replicates, selection
+from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.frames import Sweep
+from analysis.labels import fixed, number
+
+_PAPER = "Jastrzębski et al. 2021, Catastrophic Fisher Explosion"
+
+
+@claim("fisher/early_trace_falls", "J1", paper=_PAPER, grade="likely", epochs=5.0,
+       words="with a small learning rate the trace of the Fisher information is large in the early "
+             "phase of training; a larger one holds it down",
+       test="Spearman correlation of η/S and the largest Tr F after step 0 within the first 5 "
+            "epochs, over the cells of a setting, seed by seed: below 0")
+def early_trace_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Step 0 is left out: it is the same for all. Runs that diverged are left out."""
+    rows = selection.path(sweep, "fisher_trace", "fisher")
+    rows = selection.where(rows, (rows["step"] > 0) & (rows["epoch"] <= options["epochs"]),
+                           f"snapshots within the first {number(options['epochs'])} epochs")
+    peak = rows.loc[rows.groupby("run_id")["fisher_trace"].idxmax()]
+    peak = selection.within(peak, "setting", "ratio_group", 3, "values of η/S in one setting")
+    interval, seeds = replicates.over_seeds(peak, lambda runs: replicates.over(
+        runs, "setting", lambda p: replicates.spearman(p["ratio"], p["fisher_trace"])))
+    table = peak.groupby(["cell", "run_lr", "batch_size", "ratio"])[
+        ["fisher_trace", "epoch"]].mean().reset_index()
+    ends = table.groupby("ratio")["fisher_trace"].mean()
+    return Judgement(
+        (Effect("Spearman(η/S, early peak of Tr F)", interval, 0.0, "below", seeds),),
+        f"the early peak of Tr F goes from {number(ends.iloc[0])} at the smallest η/S to "
+        f"{number(ends.iloc[-1])} at the largest", f"within {number(options['epochs'])} epochs",
+        table.to_dict("records"))
+
+
+@claim("fisher/penalty_slows_noisy", "J2", paper=_PAPER, grade="likely", clean=0.9,
+       words="penalising the trace of the Fisher information slows the learning of examples with "
+             "noisy labels more than that of clean ones",
+       test="accuracy on noisy examples when that on clean ones reaches 0.9, without the penalty "
+            "less with the strongest one with which all runs reach it, seed by seed: above 0")
+def penalty_slows_noisy(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """At equal clean accuracy, so that learning more slowly altogether is no effect."""
+    if "config_train_fisher_penalty" not in sweep.runs:
+        raise NotTested("the scalar fisher_penalty")
+    rows = selection.path(sweep, "corrupted_accuracy", "memorization")
+    rows = selection.where(rows, (rows["label_noise"] > 0) & (rows["input_noise"] == 0),
+                           "finished runs with label noise")
+    strength = selection.config(sweep, "config_train_fisher_penalty")
+    group = selection.alike(sweep, "config_train_fisher_penalty")
+    found = pd.DataFrame([
+        {"run_id": run, "seed": path["seed"].iloc[0], "group": group[run],
+         "penalty": strength[run], "noisy": _noisy(path, options["clean"])}
+        for run, path in rows.groupby("run_id", sort=True)])
+    found = selection.within(found, "group", "penalty", 2, "values of fisher_penalty")
+    gaps, chosen, slow = [], {}, 0
+    for name, runs in found.groupby("group"):
+        table = runs.pivot_table(index="seed", columns="penalty", values="noisy", dropna=False)
+        whole = [p for p in table if table[p].notna().all()]
+        slow += int(table.isna().to_numpy().sum())
+        if 0.0 in whole and max(whole) > 0:
+            chosen[name] = max(whole)
+            gaps.append(pd.DataFrame({"seed": table.index, "group": name,
+                                      "gap": (table[0.0] - table[max(whole)]).to_numpy()}))
+    if not gaps:
+        raise NotTested("a fisher_penalty of 0 and one above, in the same setting, with which all "
+                        f"runs reach {options['clean']:g} on their clean examples")
+    interval, seeds = replicates.over_seeds(pd.concat(gaps), lambda p: p["gap"].mean())
+    mean = found.groupby("penalty")["noisy"].mean()
+    strongest = sorted(set(chosen.values()))
+    return Judgement(
+        (Effect("noisy accuracy without − with the penalty", interval, 0.0, "above", seeds),),
+        f"when {100 * options['clean']:.0f} % of the clean examples are fitted, the accuracy on "
+        f"noisy ones is {fixed(mean[0.0], 3)} without the penalty and "
+        f"{fixed(mean[strongest].mean(), 3)} with {' or '.join(map(number, strongest))}",
+        f"at equal accuracy on clean examples, {options['clean']:g}",
+        found.groupby(["group", "penalty"])["noisy"].agg(["mean", "count"]).reset_index().to_dict(
+            "records"),
+        f"{slow} runs did not reach that accuracy" if slow else "")
+
+
+def _noisy(path: pd.DataFrame, level: float) -> float:
+    """Accuracy on noisy examples where that on clean ones first reaches the level, linearly
+    between the two snapshots around it; NaN if it does not."""
+    reached = (path["clean_accuracy"] >= level).to_numpy()
+    if not reached.any():
+        return float("nan")
+    k = int(reached.argmax())
+    clean, noisy = (path[c].to_numpy() for c in ("clean_accuracy", "corrupted_accuracy"))
+    if k == 0:
+        return float(noisy[0])
+    share = (level - clean[k - 1]) / (clean[k] - clean[k - 1])
+    return float(noisy[k - 1] + share * (noisy[k] - noisy[k - 1]))

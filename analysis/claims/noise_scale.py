@@ -1,0 +1,186 @@
+"""An Empirical Model of Large-Batch Training (McCandlish et al. 2018, arXiv 1812.06162)."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import replicates, selection
+from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.crossed import Interval
+from analysis.frames import Sweep
+from analysis.labels import count, fixed, number
+
+_PAPER = "McCandlish et al. 2018, An Empirical Model of Large-Batch Training"
+_SCALE = "noise_scale_simple"
+
+
+@claim("noise_scale/two_batches_are_unbiased", "H1", paper=_PAPER, grade="robust", bound=3.0,
+       words="two gradients, of a small and of a big batch, give unbiased estimates of Tr Σ and of "
+             "the squared norm of the true gradient",
+       test="mean of each estimator over many draws less its exact value, in standard errors, for "
+            "Tr Σ and |G|², each pair of batch sizes, drawn with and without replacement: the "
+            "largest within ±3")
+def two_batches_are_unbiased(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """The largest z-score of the probe noise_estimators. The ratio of the two is not unbiased."""
+    rows = selection.probe_curves(sweep, "noise_estimators", ["noise_estimator_z"])
+    rows = selection.where(rows, rows["value"].notna(), "z-scores of the probe noise_estimators")
+    worst = rows.loc[rows["value"].abs().idxmax()]
+    z = float(worst["value"])
+    return Judgement(
+        (Effect("largest z-score", Interval(z, z, z), options["bound"], "within", len(rows),
+                "comparison"),),
+        f"of {count(len(rows), 'comparison')} of an estimator's mean with its exact value the "
+        f"largest difference is {fixed(z)} standard errors", "no training",
+        rows[["subject_id", "series", "x", "value"]].to_dict("records"))
+
+
+@claim("noise_scale/grows", "H2", paper=_PAPER, grade="robust", factor=5.0, epoch=1.0,
+       words="the noise scale grows, by an order of magnitude or more, while the loss falls",
+       test="B_simple at the end over that at epoch 1, geometric mean over cells, seed by seed: "
+            "above 5; from the Tr Σ and |G|² of the full measurement set")
+def grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """Log ratio of each run's last known B_simple to that of its snapshot nearest to epoch 1."""
+    rows = selection.path(sweep, _SCALE, "gradient_noise")
+    rows = selection.where(rows, (rows["step"] > 0) & (rows[_SCALE] > 0),
+                           "snapshots after step 0 with a noise scale")
+    found = pd.DataFrame([_growth(path, options["epoch"])
+                          for _, path in rows.groupby("run_id", sort=True)])
+    found = selection.where(found, found["epochs"] >= 2 * options["epoch"],
+                            f"runs of {number(2 * options['epoch'])} epochs or more with the "
+                            f"noise scale at epoch {number(options['epoch'])}")
+    interval, seeds = replicates.over_seeds(
+        found, lambda runs: replicates.over(runs, "cell", lambda p: p["log_factor"].mean()))
+    low, high = math.exp(found["early"].mean()), math.exp(found["late"].mean())
+    return Judgement(
+        (Effect("log of B_simple at the end over epoch 1", interval, math.log(options["factor"]),
+                "above", seeds),),
+        f"B_simple goes from {number(low)} at epoch {number(options['epoch'])} to {number(high)} "
+        f"at the end: {number(math.exp(interval.value))} times", "at the end of each run",
+        found.groupby(["cell", "lr", "batch_size"])[["early", "late", "log_factor"]].mean()
+        .reset_index().to_dict("records"))
+
+
+def _growth(path: pd.DataFrame, epoch: float) -> dict[str, Any]:
+    early = path.loc[(path["epoch"] - epoch).abs().idxmin()]
+    end = path.iloc[-1]
+    near = abs(early["epoch"] - epoch) <= 0.5 * epoch
+    values = {"early": math.log(early[_SCALE]), "late": math.log(end[_SCALE])}
+    return {"cell": end["cell"], "seed": end["seed"], "lr": end["run_lr"],
+            "batch_size": end["batch_size"], "epochs": end["epoch"] if near else 0.0, **values,
+            "log_factor": values["late"] - values["early"]}
+
+
+@claim("noise_scale/steps_and_examples_trade", "H3", paper=_PAPER, grade="likely", loss=0.0,
+       bound=0.9,
+       words="steps and examples to a target trade as (S/S_min − 1)(E/E_min − 1) = 1: perfect "
+             "scaling below the critical batch size, no gain above it",
+       test="steps to a train loss at the best η of each batch size, seed by seed: log S = log "
+            "S_min + log(1 + B_crit/B) explains more than 0.9 of the variance, and the slope of "
+            "log S on log B is higher at the upper end than at the lower. The loss is the lowest "
+            "that every batch size reaches, or as given")
+def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    """η is tuned for each batch size on the mean over seeds; runs without noise, constant η."""
+    paths, runs = _paths(sweep)
+    level = options["loss"] or _common(paths, runs)
+    steps = pd.Series({run: _steps_to(path, level) for run, path in paths.items()}, name="steps")
+    runs = runs.merge(steps, left_on="run_id", right_index=True)
+    tuned = runs.groupby(["batch_size", "lr"])["steps"].agg(
+        lambda s: np.log(s).mean())
+    best = tuned[np.isfinite(tuned)].groupby("batch_size").idxmin().map(lambda pair: pair[1])
+    if len(best) < 4:
+        raise NotTested("at least four batch sizes that reach the same train loss")
+    used = runs[runs["lr"] == runs["batch_size"].map(best)]
+    fits = {seed: _trade(part) for seed, part in used.groupby("seed")}
+    fits = {seed: f for seed, f in fits.items() if f is not None}
+    share, bend = (replicates.interval([f[k] for f in fits.values()])
+                   for k in ("explained", "bend"))
+    critical = float(np.exp(np.mean([math.log(f["critical"]) for f in fits.values()]))) if fits \
+        else math.nan
+    edges = [b for b, lr in best.items() if lr in _ends(runs, b)]
+    measured = _measured(sweep, used)
+    return Judgement(
+        (Effect("explained share of the variance of log steps", share, options["bound"], "above",
+                len(fits)),
+         Effect("upper less lower slope of log steps on log batch size", bend, 0.0, "above",
+                len(fits))),
+        f"steps to train loss {number(level)} follow the trade-off with B_crit = "
+        f"{number(critical)} examples" + measured, f"at train loss {number(level)}, η tuned",
+        used.groupby(["batch_size", "lr"])["steps"].mean().reset_index().to_dict("records"),
+        "the best η lies at the end of its grid for batch size "
+        + ", ".join(map(str, edges)) if edges else "")
+
+
+def _paths(sweep: Sweep) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Snapshots by run, and the runs, of the setting with most batch sizes and several η each."""
+    runs = sweep.runs[sweep.runs["status"].isin(["finished", "stopped"])
+                      & (sweep.runs["label_noise"] == 0) & (sweep.runs["input_noise"] == 0)]
+    if runs.empty:
+        raise NotTested("finished runs without noise")
+    tuned = runs.groupby(["setting", "batch_size"])["lr"].transform("nunique") >= 3
+    runs = selection.within(runs[tuned], "setting", "batch_size", 4,
+                            "batch sizes with at least three learning rates each")
+    most = runs.groupby("setting")["batch_size"].nunique().idxmax()
+    runs = runs[runs["setting"] == most][["run_id", "seed", "lr", "batch_size"]]
+    rows = sweep.snapshots[sweep.snapshots["run_id"].isin(runs["run_id"])
+                           & sweep.snapshots["train_loss"].notna()]
+    return dict(iter(rows.groupby("run_id"))), runs[runs["run_id"].isin(rows["run_id"])]
+
+
+def _common(paths: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> float:
+    """The lowest loss that at some η all runs of each batch size reach, up by a tenth."""
+    lowest = runs.assign(low=[paths[r]["train_loss"].min() for r in runs["run_id"]])
+    return 1.1 * float(lowest.groupby(["batch_size", "lr"])["low"].max().groupby(
+        "batch_size").min().max())
+
+
+def _steps_to(path: pd.DataFrame, level: float) -> float:
+    """Where the loss first crosses the level, linearly in log loss; infinite if it never does."""
+    step, loss = path["step"].to_numpy(float), np.log(path["train_loss"].clip(lower=1e-12))
+    reached = (path["train_loss"] <= level).to_numpy()
+    if not reached.any():
+        return math.inf
+    k = int(reached.argmax())
+    if k == 0:
+        return max(step[0], 1.0)
+    share = (math.log(level) - loss.iloc[k - 1]) / (loss.iloc[k] - loss.iloc[k - 1])
+    return float(step[k - 1] + share * (step[k] - step[k - 1]))
+
+
+def _trade(part: pd.DataFrame) -> dict[str, float] | None:
+    """Least squares of log steps on log S_min + log(1 + B_crit/B); None below four batch sizes."""
+    from scipy.optimize import minimize_scalar
+
+    known = part[np.isfinite(part["steps"])].sort_values("batch_size")
+    if known["batch_size"].nunique() < 4:
+        return None
+    size, y = known["batch_size"].to_numpy(float), np.log(known["steps"].to_numpy(float))
+
+    def residual(log_critical: float) -> float:
+        off = y - np.log1p(math.exp(log_critical) / size)
+        return float(np.square(off - off.mean()).sum())
+
+    ends = (math.log(size[0] / 100), math.log(size[-1] * 100))
+    found = minimize_scalar(residual, bounds=ends, method="bounded")
+    half = (len(size) + 1) // 2
+    slopes = [replicates.slope(np.log(size[k]), y[k]) for k in (slice(None, half),
+                                                                slice(len(size) - half, None))]
+    return {"explained": 1 - found.fun / float(np.square(y - y.mean()).sum()),
+            "bend": slopes[1] - slopes[0], "critical": math.exp(found.x)}
+
+
+def _ends(runs: pd.DataFrame, batch: int) -> tuple[float, float]:
+    rates = runs.loc[runs["batch_size"] == batch, "lr"]
+    return rates.min(), rates.max()
+
+
+def _measured(sweep: Sweep, used: pd.DataFrame) -> str:
+    """In words, the mean noise scale along the tuned paths, where it was measured."""
+    if not sweep.measures(_SCALE):
+        return ""
+    rows = sweep.snapshots[sweep.snapshots["run_id"].isin(used["run_id"])
+                           & (sweep.snapshots[_SCALE] > 0) & (sweep.snapshots["step"] > 0)]
+    mean = float(np.exp(np.log(rows[_SCALE]).mean())) if len(rows) else math.nan
+    return f"; B_simple along these paths is {number(mean)} in the mean" if len(rows) else ""
