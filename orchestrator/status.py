@@ -48,8 +48,12 @@ class Status:
                 + (f"  packs under way {self.packs_begun}" if self.packs_begun else "")
                 + (f"  probes {self.probes_ended}/{self.probes_planned}"
                    if self.probes_planned else "")
-                + (f"  {self.search['sampler']}: {self.search['told']} told, "
-                   f"{self.search['headline'] or 'nothing found yet'}" if self.search else "")]
+                + (f"  {self.search['sampler']}: {self.search['told']} told"
+                   if self.search else "")]
+        if self.search and self.search["headline"]:
+            text[-1] += f", {self.search['headline']}"
+        if self.search and self.search["over"]:
+            text += self.search["lines"]
         return [*text, *(f"pack {p} failed: {why}" for p, why in self.failures.items()),
                 *(f"probe {p} failed: {why}" for p, why in self.probe_failures.items())]
 
@@ -84,7 +88,7 @@ def _search(store: LocalStore) -> dict[str, Any] | None:
     section = tree.get("sweep", {}).get("search")
     if section is None:
         return None
-    empty = {"told": 0, "headline": "", "over": False}
+    empty = {"told": 0, "headline": "", "over": False, "lines": []}
     try:
         found = json.loads(store.read("search/found.json") or b"{}")
     except ValueError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.search.proposer import Outcome, Point
-from orchestrator.search.section import Search
+from orchestrator.search.section import SAMPLERS, Search
 
 _SHOWN = 12  # points of a front, in words
 
@@ -71,7 +71,7 @@ class Findings:
 
     def headline(self) -> str:
         """In few words: the best value, or how large the front is; empty before there is any."""
-        best = self.best
+        best = self.best if SAMPLERS[self._search.sampler].optimises else []
         if not best:
             return ""
         if len(self._search.objectives) > 1:
@@ -81,14 +81,18 @@ class Findings:
 
     def lines(self) -> list[str]:
         """What was found, whole; a long front by its first points."""
-        best, known = self.best, self._known
-        beside = [f"{known} runs of other sweeps, or of earlier ones, were known"] if known else []
+        best, beside = self.best, self.known_lines()
         if len(self._search.objectives) < 2:
             return [*beside, *(f"best: {found}" for found in best)]
         more = len(best) - _SHOWN
         return [*beside, f"Pareto front of {len(best)} points:" if best else "no point of a front",
                 *(f"  {found}" for found in best[:_SHOWN]),
                 *([f"  … and {more} more (search/found.json)"] if more > 0 else [])]
+
+    def known_lines(self) -> list[str]:
+        """How much was known beforehand; empty where nothing was."""
+        known = self._known
+        return [f"{known} runs of other sweeps, or of earlier ones, were known"] if known else []
 
     def facts(self) -> dict[str, Any]:
         """For programs, as plain values."""

@@ -20,6 +20,7 @@ from orchestrator.search import knowledge
 from orchestrator.search.findings import Findings
 from orchestrator.search.journal import Journal, Record
 from orchestrator.search.proposer import Outcome, Point, Setup, build
+from orchestrator.search.section import SAMPLERS
 from orchestrator.store import LocalStore
 
 _TRIES = 100  # asks in a row that may bring nothing to run
@@ -66,15 +67,17 @@ class Searching:
     def _take(self, record: Record) -> None:
         """Tells what has ended of a record; adopts the rest, whose packs are in the queue."""
         waiting = {p.pack_id: {m.run_id for m in p.members} for p in self._queue}
+        adopted = []
         for point, ids in zip(record.points, record.runs, strict=True):
             self._runs[point] = ids
             packs = [p for p, members in waiting.items() if members & set(ids)]
+            for pack in packs:
+                self._open.setdefault(pack, set()).add(point)
             if packs:
-                self._proposer.adopt([point])
-                for pack in packs:
-                    self._open.setdefault(pack, set()).add(point)
+                adopted.append(point)
             else:
                 self._tell(point)
+        self._proposer.adopt(adopted)
 
     # asking
 
@@ -91,11 +94,17 @@ class Searching:
 
     def _affordable(self) -> int:
         """Points that the rest of the budget pays for."""
-        return max(0, self._search.runs - self._asked) // self._search.seeds
+        return max(0, self._search.runs - self._asked) // self._each
+
+    @property
+    def _each(self) -> int:
+        """Runs a point."""
+        own = SAMPLERS[self._search.sampler].own_seeds
+        return 1 if own else self._search.seeds
 
     def _ask(self) -> None:
         for _ in range(_TRIES):
-            width = min(max(1, self._known.width // self._search.seeds), self._affordable())
+            width = min(max(1, self._known.width // self._each), self._affordable())
             points = self._proposer.ask(width) if width else []
             if not points:
                 self._exhausted = not self._open and width > 0
@@ -165,8 +174,13 @@ class Searching:
 
     def lines(self) -> list[str]:
         """What was found, for a person; last of all."""
-        own = [str(edge) for edge in getattr(self._proposer, "edges", ())]
-        return [*self.findings.lines(), *own]
+        if SAMPLERS[self._search.sampler].optimises:
+            return self.findings.lines()
+        error = getattr(self._proposer, "deviation", None)
+        told = [] if error is None else [
+            f"standard error of the exponent {error:.3g}; its value stands with the report's laws"]
+        return [*self.findings.known_lines(), *told,
+                *(str(edge) for edge in getattr(self._proposer, "edges", ()))]
 
     def close(self) -> None:
         """Lets another process go on."""

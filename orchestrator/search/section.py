@@ -34,15 +34,12 @@ class Sampler:
     words: str
     options: Table
     one_range: bool = False
+    own_seeds: bool = False  # its points are single runs, with a seed of their own
 
     @property
-    def guided(self) -> bool:
-        """Whether it looks at objectives; else at what diverges."""
-        return self.most > 0
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    def optimises(self) -> bool:
+        """Whether it looks for the best objectives, rather than for a boundary or a law."""
+        return self.module == _OPTUNA
 
 
 _OPTUNA = "orchestrator.search.optuna_search"
@@ -57,7 +54,8 @@ SAMPLERS: Mapping[str, Sampler] = {
     "boundary": Sampler(
         "orchestrator.search.boundary", 0, 0, "the largest lr that does not diverge, for each "
         "combination of the other scalars",
-        {"resolution": number(0.01, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True),
+        {"resolution": number(0.01, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True,
+        own_seeds=True),
     "break_point": Sampler(
         "orchestrator.search.breaking", 0, 0, "the batch size from which runs of equal ratio part",
         {"resolution": number(0.1, lambda v: 1e-6 <= v <= 1, "a number from 1e-6 to 1")}, True),
