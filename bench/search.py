@@ -158,7 +158,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"packs of {WIDTH} against one at a time, {given.repeats} searches each\n"
-          "function       sampler    T     target  singly   packs  ratio   s")
+          "function       sampler    T     target  singly   packs  ratio   s", flush=True)
     for name in given.functions:
         print("\n".join(compare(name, given.repeats, given.runs)), flush=True)
 

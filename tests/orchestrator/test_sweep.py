@@ -167,3 +167,24 @@ def test_a_worker_that_is_free_for_good_is_told(statuses, calls):
     trials = [_Trial(s) for s in statuses]
     callback.on_trial_complete(1, trials, trials[0])
     assert len(told) == calls
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+def test_a_search_on_ray_spends_its_budget(tmp_path):
+    """Packs are asked for as workers get free, several at once; a bad pack is told as failed."""
+    import json
+
+    source = failing(tmp_path)
+    tree = json.loads(Path(source).read_text())
+    tree |= {"train": {"epochs": 1}, "compute": {"pack": 2}, "sweep": {"search": {
+        "sampler": "random", "runs": 12, "objectives": {"test_accuracy": "maximize"},
+        "space": {"lr": {"log": [0.01, 1.0]}, "batch_size": [16, 20]}}}}
+    Path(source).write_text(json.dumps(tree))
+    ended = run_sweep(plan(source), out=io.StringIO())
+    runs = pd.read_parquet(ended.folder / "tables" / "runs")
+    assert 0 < len(runs) == 12 - 2 * len(ended.failures) < 12
+    found = json.loads((ended.folder / "search" / "found.json").read_text())
+    assert found["over"]
+    assert found["asked"] == 12
+    assert found["told"] == len(runs)
