@@ -20,14 +20,14 @@ import numpy as np
 from bench import report
 
 LOW, HIGH, RESOLUTION = 0.01, 10.0, 0.01
-DECAYS, MOMENTA, STEPS = (0.0, 2.0, 8.0), (0.0, 0.5), 2000
+DECAYS, MOMENTA, STEPS = (0.0, 2.0, 8.0), (0.0, 0.5), 1500
 SPEC: dict[str, Any] = {
     "name": "boundary-quadratic", "data": {"name": "quadratic_data:gaussian"},
     "model": {"name": "linear"},
     "train": {"steps": STEPS, "batch_size": "full", "loss": "mse"},
     "measure": {"when": {"early": None, "steps": [1]}, "monitors": []},
     "sweep": {"search": {
-        "sampler": "boundary", "runs": 1000, "options": {"resolution": RESOLUTION},
+        "sampler": "boundary", "runs": 400, "options": {"resolution": RESOLUTION},
         "space": {"lr": {"log": [LOW, HIGH]}, "weight_decay": list(DECAYS),
                   "momentum": list(MOMENTA)}}},
 }
