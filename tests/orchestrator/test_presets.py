@@ -56,9 +56,9 @@ def test_a_preset_on_files_plans_where_they_are(tmp_path):
               else np.arange(n) % 10
               for part, n in (("train", 3000), ("test", 1500)) for kind in "xy"}
     np.savez(tmp_path / "mnist.npz", **arrays)
-    planned = plan("mnist10k-ratio", storage=tmp_path,
-                   overrides=[f"data.name=npz:{tmp_path}/mnist.npz"])
-    assert (planned.data.train_size, planned.data.test_size) == (2000, 1000)
+    planned = plan("linear-scaling-small", storage=tmp_path, overrides=[
+        f"data.name=npz:{tmp_path}/mnist.npz", "sweep.axes.train_size=[1000, 3000]"])
+    assert {run.config["data"]["train_size"] for run in planned.runs} == {1000, 3000}
     assert planned.data.input_shape == (1, 28, 28)
     assert planned.packs
 
