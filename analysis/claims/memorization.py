@@ -110,8 +110,8 @@ def _by_kind(sweep: Sweep, rows: pd.DataFrame, column: str, kinds: list[str]) ->
        words="networks learn simple patterns first: validation accuracy is best before the noisy "
              "labels are fitted, and falls while they are",
        test="over label noise above 0 and below 1, runs that fit it, seed by seed: epoch at which "
-            "the noisy labels' accuracy reaches 0.9 less the epoch of the best test accuracy > 0; best less final "
-            "test accuracy > 0.1")
+            "the noisy labels' accuracy reaches 0.9 less the epoch of the best test accuracy > 0; "
+            "best less final test accuracy > 0.1")
 def fits_patterns_first(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Of runs that fit their noisy labels in the end: the others have not come to the point."""
     rows = selection.path(sweep, "corrupted_accuracy", "memorization")
