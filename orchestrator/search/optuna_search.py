@@ -6,13 +6,11 @@ is COMPLETE with the worst value seen so far, and says so (user attribute ``stan
 that failed, or was asked for by a session that was killed before it was written down, is FAIL.
 """
 
-import fcntl
 import itertools
 import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +21,17 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
+from orchestrator.search.journalfile import Lock, cut_torn_end
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range, Search
 
 TRIES = 100  # for a point that is inside the space and new
+GIVEN_CANDIDATES = 8  # times as many, since most fit the fixed values badly
 FINITE_TRIES, MOST_LISTED = 5, 10_000  # where the points are few, one that is left is taken soon
 _PLAIN = str | int | float | bool | None
 
@@ -40,8 +41,8 @@ def build(setup: Setup) -> "OptunaProposer":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     setup.folder.mkdir(parents=True, exist_ok=True)
     path = setup.folder / "journal.log"
-    _cut_torn_end(path)
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(path)))
+    cut_torn_end(path)
+    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=Lock(path)))
     return OptunaProposer(setup, storage)
 
 
@@ -212,11 +213,10 @@ class OptunaProposer:
 
 def _sampler(search: Search, seed: int, width: int) -> Any:
     samplers, options = optuna.samplers, search.options
-    several = len(search.objectives) > 1
     if search.sampler == "tpe":
         return samplers.TPESampler(
             seed=seed, n_startup_trials=options["startup"] or 10, constant_liar=True,
-            multivariate=not several)
+            multivariate=True)
     if search.sampler == "nsga2":
         return samplers.NSGAIISampler(
             seed=seed, population_size=options["population"] or population(search, width))
@@ -231,7 +231,34 @@ def _fixing(values: Mapping[str, Any], sampler: Any) -> Any:
         return sampler
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.PartialFixedSampler(dict(values), sampler)
+        kind = _Given if isinstance(sampler, optuna.samplers.TPESampler) else (
+            optuna.samplers.PartialFixedSampler)
+        return kind(dict(values), sampler)
+
+
+class _Given(optuna.samplers.PartialFixedSampler):
+    """TPE given some values: all scalars are looked at together, with the candidates' fixed ones
+    put in before they are ranked. A plain PartialFixedSampler would leave the fixed scalars out of
+    the model, and so ask at one batch size for what was good at others."""
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
+        """Of all scalars, the fixed ones too."""
+        return self._base_sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Any, trial: Any, search_space: Mapping[str, BaseDistribution]
+                        ) -> dict[str, Any]:
+        """The best candidate that has the fixed values."""
+        inner = {n: search_space[n].to_internal_repr(v) for n, v in self._fixed_params.items()
+                 if n in search_space}
+
+        class Estimator(_ParzenEstimator):
+            def sample(self, rng: np.random.RandomState, size: int) -> dict[str, np.ndarray]:
+                drawn = super().sample(rng, size * GIVEN_CANDIDATES)
+                return {n: np.full_like(v, inner[n]) if n in inner else v
+                        for n, v in drawn.items()}
+
+        self._base_sampler._parzen_estimator_cls = Estimator
+        return self._base_sampler.sample_relative(study, trial, search_space)
 
 
 def population(search: Search, width: int) -> int:
@@ -247,29 +274,3 @@ def _distribution(dimension: Any) -> BaseDistribution:
     if dimension.whole:
         return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-
-
-class _Lock:
-    """Released by the kernel when its holder dies, unlike Optuna's own, which are left behind."""
-
-    def __init__(self, path: Path):
-        self._path = path.with_suffix(".lock")
-
-    def acquire(self) -> bool:
-        """Waits for it."""
-        self._file = self._path.open("w")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        return True
-
-    def release(self) -> None:
-        """Lets others have it."""
-        self._file.close()
-
-
-def _cut_torn_end(path: Path) -> None:
-    """Drops a last line that a killed writer left unfinished: else the next one would join it."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
