@@ -138,7 +138,16 @@ def test_only_the_largest_rate_that_converged_counts(tmp_path):
     path["train_loss"] = lambda f: np.where(f["lr"] < 0.35, 0.5, loss(f))
     found = judge(catapult, planted(tmp_path, plan, runs=SGD, snapshots=path))
     assert found.verdict is Verdict.HOLDS
-    assert found.judgement.note == "4 runs with η·λ₀ above 2 diverged"
+    assert found.judgement.note.startswith("of 12 runs with η·λ₀ above 2, 4 diverged and 0 ended")
+
+
+def test_a_net_that_died_has_not_converged(tmp_path):
+    path = thrown(3.0, 0.1, 0.45) | {"train_accuracy": lambda f: np.where(
+        f["lr"] > 0.35, 0.1, 1.0)}
+    found = judge(catapult, planted(tmp_path, FULL, runs=SGD, snapshots=path))
+    assert "4 ended without fitting" in found.judgement.note
+    assert judge(catapult, planted(tmp_path / "none", FULL, runs=SGD, snapshots=path | {
+        "train_accuracy": lambda _: 0.1})).verdict is Verdict.UNTESTED
 
 
 def test_a_sweep_below_the_threshold_has_no_catapult(tmp_path):
