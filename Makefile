@@ -6,7 +6,8 @@ READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
 .PHONY: help sweep papers test test-slow bench bench-pack bench-curvature bench-sweep bench-scale \
-  bench-overhead bench-measuring bench-monitors bench-gpu bench-plots lint clean
+  bench-overhead bench-measuring bench-monitors bench-gpu bench-boundary \
+  bench-recommend bench-plots lint clean
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 18
 
@@ -70,6 +71,12 @@ bench-monitors: $(READY)  ## what each monitor adds to training: gradient equiva
 
 bench-gpu:       ## engines on a GPU; any Python with torch and numpy, nothing is installed (PYTHON=…)
 	@$(PYTHON) -m bench.gpu $(ARGS)
+
+bench-boundary: $(READY)  ## the boundary of stability where it is known, against a grid of equal resolution
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.boundary $(ARGS)
+
+bench-recommend: $(READY)  ## learning rates recommended for batch sizes held back (ARGS="--planted 200": coverage)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m bench.recommend $(ARGS)
 
 bench-plots: $(READY)  ## docs/figures from the newest results in bench/results
 	@$(BIN)/python -m bench.plots $(ARGS)
