@@ -202,7 +202,7 @@ def break_points(repeats: int) -> Rows:
     for name, edges in (("later with N", (16, 64)), ("the same for all N", (32, 32))):
         found = []
         for k in range(max(repeats // 8, 1)):
-            pair = [_located(diagonal.but(break_batch=edge, break_by=0.3, rng=k, train_size=n))
+            pair = [_located(diagonal.but(break_batch=edge, break_by=0.5, rng=k, train_size=n))
                     for edge, n in zip(edges, (500, 2000), strict=True)]
             found.append(growth(pair)[0].verdict)
         yield f"break {name}", {v: _share(f == v for f in found) for v in
