@@ -64,7 +64,10 @@ def test_a_gp_is_told_the_worst_of_what_diverged(tmp_path):
 
 
 def test_tpe_stays_away_from_where_runs_diverge(tmp_path):
-    """The best finite values lie beside what diverges, at η ≥ 0.3."""
+    """The best finite values lie beside what diverges, at η ≥ 0.3.
+
+    Over four seeds the share of late runs there was 0.16 to 0.53; told as failed, 0.94 to 1.
+    """
     proposer = build(setup(tmp_path, space={"lr": SPACE["lr"], "momentum": SPACE["momentum"]}))
     late = []
     for i in range(8):
@@ -72,7 +75,7 @@ def test_tpe_stays_away_from_where_runs_diverge(tmp_path):
             lr = point.values["lr"]
             late += [lr >= 0.3] if i >= 4 else []
             proposer.tell(point, Outcome("diverged", {}, 1.0) if lr >= 0.3 else good(lr))
-    assert sum(late) / len(late) < 0.35
+    assert sum(late) / len(late) < 0.7
     assert max(t.values[0] for t in study(tmp_path).trials if t.values) > 0.2
 
 
