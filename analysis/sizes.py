@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import bootstrap
 from analysis.collapse import Break
 from analysis.comparison import Comparison, compare
 from analysis.crossed import UNKNOWN, Crossing, Interval, crossing
@@ -93,8 +92,8 @@ def _place(found: Interval, margin: float) -> str:
 class Growth:
     """The break point against N. ``breaks``: those of one quantity at the ratios that several N
     share. ``slope``: by how many doublings the last factor that coincides moves with a doubling of
-    N, averaged over ``ratios``; its interval resamples seeds, the same in all N. Where all runs of
-    a family coincide up to the grid's end the break is at least there: the slope is a lower bound.
+    N, averaged over ``ratios``; its interval resamples seeds, the same in all N (percentiles).
+    Where all runs of a family coincide up to the grid's end the slope is a lower bound.
     ``verdict``: later, earlier, undecided, or "no break" where none is within the grid."""
 
     quantity: str
@@ -137,8 +136,8 @@ def _growth(quantity: str, label: str, families: Sequence[Sequence[Break]]) -> G
         weight = (n - n.mean()) / ((n - n.mean()) ** 2).sum()
         slopes.append(float(weight @ np.log2([b.last.value for b in family])))
         draws.append(weight @ np.log2([b.draws for b in family]))
-    value, seeds = float(np.mean(slopes)), min(b.seeds for part in families for b in part)
-    slope = bootstrap.expanded(np.mean(draws, axis=0), value, max(seeds - 1, 1))
+    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    slope = Interval(float(np.mean(slopes)), float(low), float(high))
     everyone = tuple(b for part in families for b in part)
     if all(b.first_broken is None for b in everyone):
         verdict = "no break"
