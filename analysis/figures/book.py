@@ -18,7 +18,7 @@ from analysis.figures.stiffness import stiffness_figure
 from analysis.figures.theme import Figure
 from analysis.figures.toys import first_epoch_figure, subspace_figure, wedge_figure
 from analysis.figures.trajectories import equal_ratio_figure
-from analysis.laws import Fit
+from analysis.laws import Fit, Verdict
 from analysis.points import Points
 from analysis.study import Study
 
@@ -39,13 +39,15 @@ class Section:
 
 
 def sections(found: Study) -> tuple[Section, ...]:
-    """The sections for which the sweep's rows have a figure. The law's own figures are shown, and
-    then as many sections as make nine figures; the rest is folded."""
+    """The sections for which the sweep's rows have a figure. Those of the law come first, and
+    are shown with as many more sections as make nine figures; the rest is folded."""
     made, count = [], 0
     chapters = [(name, title, [f for f in drawn if f is not None])
                 for name, title, drawn in _chapters(found)]
     if not any(drawn for _, _, drawn in chapters):
         chapters[0][2].extend(filter(None, [_collapse(found)]))
+    if found.edges and found.fits and found.fits[0].verdict is Verdict.NOT_FITTED:
+        chapters[:2] = reversed(chapters[:2])  # full batch: the path is the story
     for name, title, drawn in chapters:
         if drawn:
             figures = tuple(drawn)

@@ -13,7 +13,7 @@ from analysis.figures.theme import DASHES, INK, MARKERS, Key, Panel, Tone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_POINTS = 3000
+_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,10 @@ def _lines(axes: "Axes", frame: pd.DataFrame, x: Axis, y: Axis, look: Look,
 
 def _points(axes: "Axes", frame: pd.DataFrame, x: Axis, y: Axis, look: Look,
             line: Sequence[str]) -> None:
-    for part in _groups(frame, look, line):
+    groups = _groups(frame, look, line)
+    for part in groups:
         colour, _, marker = look.of(part.iloc[0])
-        part = thinned(part)
+        part = thinned(part, _POINTS // len(groups))
         if "low" in part:
             axes.vlines(part[x.column], part["low"], part["high"], color=colour, linewidth=0.9)
         axes.plot(part[x.column], part[y.column], linestyle="none", marker=marker, markersize=4.8,
@@ -150,7 +151,7 @@ def _points(axes: "Axes", frame: pd.DataFrame, x: Axis, y: Axis, look: Look,
 
 def thinned(frame: pd.DataFrame, limit: int = _POINTS) -> pd.DataFrame:
     """Every k-th row, so that at most ``limit`` are left: a figure cannot show more."""
-    return frame.iloc[:: -(-len(frame) // limit) or 1]
+    return frame.iloc[:: -(-len(frame) // max(limit, 1)) or 1]
 
 
 def mark(axes: "Axes", x: float, y: float, tone: Tone) -> None:

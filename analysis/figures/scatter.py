@@ -32,6 +32,7 @@ from analysis.verdicts import written
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_POINTS = 2000
 _RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
 _SHOWN = ("run_id", "cell", "setting_label", "lr", "batch_size", "ratio", "effective_ratio",
           "momentum", *NOISES, "seed", "epoch", "value", "y", "y_low", "y_high")
@@ -102,6 +103,8 @@ def collapse_figure(fit: Fit, chosen: Points) -> Figure:
     ]
     ratio, lr = against_ratio(fit).label.plain, against_lr(fit).label.plain
     note = f"A point is a run, (a) against {ratio}, (b) against {lr} alone."
+    if len(frame) > _POINTS:
+        note += f" About {_POINTS:,} of {len(frame):,} are drawn; the CSV has all."
     if fit.laws["ratio"].beta is not None:
         note += " Line and band: the fitted law with its 95 % interval."
     title = f"{label(fit.metric).plain} {fit.at}, on η/S and on η alone"
@@ -221,9 +224,10 @@ def _draw_points(
     axes: "Axes", frame: pd.DataFrame, axis: Axis, look: Look, *, logarithmic: bool
 ) -> None:
     undo = np.exp if logarithmic else np.asarray
-    for (_, noise), part in frame.groupby([look.column, frame["noise"].rename("_noise")]):
+    groups = frame.groupby([look.column, frame["noise"].rename("_noise")])
+    for (_, noise), part in groups:
         tone = look.tones[part[look.column].iloc[0]].light
-        part = thinned(part)
+        part = thinned(part, _POINTS // groups.ngroups)
         x = part[axis.column]
         bars = part[part["y_low"] < part["y_high"]]  # a run has none, and there may be thousands
         low, high = undo(bars["y_low"]), undo(bars["y_high"])

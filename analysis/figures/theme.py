@@ -218,7 +218,7 @@ def _with_legend(figure: "Canvas", keys: Sequence[Key]) -> tuple[float, float]:
     """Widens the figure by its legend, the axes where they were; returns its size before."""
     width, height = (float(x) for x in figure.get_size_inches())
     figure.draw_without_rendering()  # places the axes
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     if keys:
         legend = figure.legend(
             handles=[_handle(key) for key in keys],

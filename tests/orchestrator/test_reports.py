@@ -14,7 +14,14 @@ def folders(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.study.judge_all", lambda *_: ())
         base = tmp_path_factory.mktemp("reports")
-        yield base, [str(write(base / name, SMALL.but(name=name))) for name in ("one", "two")]
+        yield base, [sown(base / name) for name in ("one", "two")]
+
+
+def sown(folder):
+    """A sweep's folder as `run` leaves it, as far as a report needs it."""
+    write(folder, SMALL.but(name=folder.name))
+    (folder / "resolved.yaml").write_text("{}")
+    return str(folder)
 
 
 def said(*arguments):
