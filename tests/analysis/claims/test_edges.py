@@ -141,6 +141,17 @@ def test_only_the_largest_rate_that_converged_counts(tmp_path):
     assert found.judgement.note.startswith("of 12 runs with η·λ₀ above 2, 4 diverged and 0 ended")
 
 
+def test_beyond_the_range_no_catapult_is_looked_for(tmp_path):
+    path = thrown(3.0, 1.5, 0.1)
+    path["hessian_lambda_max"] = lambda f: np.where(
+        f["step"] == 0, np.where(f["lr"] > 0.35, 20.0, 5.0), np.where(
+            f["lr"] > 0.35, 3.0, 1.5)) / f["lr"]
+    found = judge(catapult, planted(tmp_path, FULL, runs=SGD, snapshots=path))
+    assert found.verdict is Verdict.HOLDS
+    assert judge(catapult, planted(tmp_path / "wider", FULL, runs=SGD, snapshots=path),
+                 {"most": 30.0}).verdict is Verdict.FAILS
+
+
 def test_a_net_that_died_has_not_converged(tmp_path):
     path = thrown(3.0, 0.1, 0.45) | {"train_accuracy": lambda f: np.where(
         f["lr"] > 0.35, 0.1, 1.0)}
