@@ -150,7 +150,15 @@ def curvature_is_decided_early(sweep: Sweep, options: Mapping[str, Any]) -> Judg
     switches = switched(sweep)
     effects, told = _judged(switches, options["half"])
     said = f"half of the gap in log λ_max is decided with {'; '.join(told)}"
-    return Judgement(tuple(effects), said, "at equal epochs", _evidence(switches.runs))
+    return Judgement(tuple(effects), said, "at equal epochs", _evidence(switches.runs),
+                     _progress(switches.runs))
+
+
+def _progress(runs: pd.DataFrame) -> str:
+    """How far apart the runs are in training at their end, which is part of any gap."""
+    loss = runs.groupby(["pair", "way", "share"])["final_train_loss"].mean()
+    return (f"runs end at train losses from {number(loss.min())} to {number(loss.max())}: a gap at "
+            "equal epochs is in part one of progress")
 
 
 @claim("early_steering/curvature_remembers_the_start", "S2", paper=_PAPER, grade="open", bound=0.0,
@@ -172,7 +180,8 @@ def curvature_remembers_the_start(sweep: Sweep, options: Mapping[str, Any]) -> J
         f"with the large η first nets end {word}, by a factor of "
         f"{number(math.exp(abs(interval.value)))} in λ_max, at equal total of η", "at equal epochs",
         rows.to_dict("records"), "by share of training at the large η: " + ", ".join(
-            f"{number(share, 2)}: {fixed(value)}" for share, value in by.items()))
+            f"{number(share, 2)}: {fixed(value)}" for share, value in by.items())
+        + "; " + _progress(switches.runs))
 
 
 def _orders(runs: pd.DataFrame) -> pd.DataFrame:
@@ -230,7 +239,7 @@ def _gap(runs: pd.DataFrame) -> float:
 
 def resampled(runs: pd.DataFrame, draws: int = 500, seed: int = 0) -> Interval:
     """Half-time of the mean curve over seeds, averaged over pairs; percentiles over samples of
-    seeds, widened for few of them by √(n/(n − 1)). NaN ends below two seeds."""
+    seeds, widened for few of them by √(n/(n − 1)), within [0, 1]. NaN ends below two seeds."""
     tables = [part.pivot_table(index="seed", columns="share", values="y").dropna()
               for _, part in runs.groupby("pair")]
     arrays = [(t.columns.to_numpy(float), t.to_numpy(float)) for t in tables
@@ -250,4 +259,5 @@ def resampled(runs: pd.DataFrame, draws: int = 500, seed: int = 0) -> Interval:
     found = np.array([value(rng.integers(0, count, count)) for _ in range(draws)])
     low, high = np.nanquantile(found, [0.025, 0.975])
     wider = math.sqrt(count / (count - 1))
-    return Interval(middle, middle - (middle - low) * wider, middle + (high - middle) * wider)
+    low, high = middle - (middle - low) * wider, middle + (high - middle) * wider
+    return Interval(middle, max(low, 0.0), min(high, 1.0))
