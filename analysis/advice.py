@@ -1,5 +1,6 @@
 """A recommendation as lines of a terminal, and as plain values."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -49,7 +50,7 @@ def plain(found: Sequence[Recommendation]) -> list[dict[str, Any]]:
         "equal_ratio": _plain(one.equal_ratio),
         "exponent": None if one.scaling is None else asdict(one.scaling.exponent),
         "laws": [] if one.scaling is None else list(one.scaling.compatible()),
-        "optima": [{"batch_size": o.batch_size, **asdict(o.lr), "kind": str(o.kind),
+        "optima": [{"batch_size": o.batch_size, **_ends(o.lr), "kind": str(o.kind),
                     "best_lr": o.best, "seeds": o.seeds} for o in one.optima],
         "lost_from": [] if one.limit is None else [
             {"batch_size": s, "lr": lr} for s, lr in one.limit.smallest_lost.items()],
@@ -58,8 +59,14 @@ def plain(found: Sequence[Recommendation]) -> list[dict[str, Any]]:
     } for one in found]
 
 
+def _ends(lr: Interval) -> dict[str, float | None]:
+    """JSON knows no ∞: an end that the grid does not show is None."""
+    high = lr.high if math.isfinite(lr.high) else None
+    return {"value": lr.value, "low": lr.low or None, "high": high}
+
+
 def _plain(advice: Advice | None) -> dict[str, Any] | None:
     if advice is None:
         return None
-    return {**asdict(advice.lr), "source": advice.source, "validity": advice.validity,
+    return {**_ends(advice.lr), "source": advice.source, "validity": advice.validity,
             "sound": advice.sound}

@@ -16,7 +16,7 @@ from analysis.bootstrap import expanded, weights
 from analysis.crossed import Interval
 
 DROP = math.log(2)
-_OFTEN = 0.25
+_OFTEN, _RARELY = 0.25, 0.025
 _MANY = 5
 _DRAWS = 200
 _SEED = 20260
@@ -37,7 +37,8 @@ class Optimum:
 
     ``kind``: a vertex; or the best cell between its neighbours; or the end of what was run, so that
     the optimum may lie beyond. ``draws``: (n,) of log η. ``best``: the cell that scored best,
-    ``score`` its score. ``seeds``: with one, the interval is the neighbours' alone.
+    ``score`` its score. ``seeds``: with one, the interval is the neighbours' alone. ``cells``: how
+    many η have a score. The interval is open, to 0 or ∞, where the grid ends before.
     """
 
     batch_size: int
@@ -47,6 +48,7 @@ class Optimum:
     best: float
     score: float
     seeds: int
+    cells: int
 
     @property
     def deviation(self) -> float:
@@ -65,16 +67,18 @@ def optimum(batch_size: int, lr: np.ndarray, table: np.ndarray) -> Optimum:
     means = _means(table, one)
     found = _peaks(x, means, np.ones_like(means))
     value, best, kind = float(found.values[0]), int(found.best[0]), found.kind(0)
-    draws, edges = _draws(x, table, batch_size)
+    draws, at_low, at_high = _draws(x, table, batch_size)
     seeds = int(np.isfinite(table).any(axis=0).sum())
     low, high = np.quantile(draws, [0.025, 0.975])
     if seeds > 2 and kind is Kind.FITTED:
         wide = expanded(draws, value, seeds - 1)
         low, high = max(wide.low, x[0]), min(wide.high, x[-1])
-    interval = Interval(*(float(np.exp(v)) for v in (value, min(low, value), max(high, value))))
-    kind = Kind.EDGE if edges > _OFTEN else kind
-    return Optimum(
-        batch_size, interval, kind, draws, float(lr[best]), float(means[0, best]), seeds)
+    low = -math.inf if at_low > _RARELY else min(low, value)
+    high = math.inf if at_high > _RARELY else max(high, value)
+    interval = Interval(*(float(np.exp(v)) for v in (value, low, high)))
+    kind = Kind.EDGE if at_low > _OFTEN or at_high > _OFTEN else kind
+    return Optimum(batch_size, interval, kind, draws, float(lr[best]), float(means[0, best]), seeds,
+                   int(np.isfinite(means).sum()))
 
 
 def _means(table: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -84,8 +88,9 @@ def _means(table: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         return drawn @ np.where(known, table, 0.0).T / (drawn @ known.T)
 
 
-def _draws(x: np.ndarray, table: np.ndarray, stream: int) -> tuple[np.ndarray, float]:
-    """log η of the optimum in each draw, and the share of draws in which it is at the edge.
+def _draws(x: np.ndarray, table: np.ndarray, stream: int) -> tuple[np.ndarray, float, float]:
+    """log η of the optimum in each draw, and in which share of them it is at the lower and at the
+    upper end of the grid.
 
     Where it is only bracketed, the draws spread evenly between the best cell's neighbours; so they
     do with a single seed, which tells no noise, and in half of the draws where the fit has too few
@@ -102,7 +107,9 @@ def _draws(x: np.ndarray, table: np.ndarray, stream: int) -> tuple[np.ndarray, f
     single = np.isfinite(table).sum(axis=1).max() < 2
     few = ~found.edge & (found.cells < _MANY) & (place % 4 < 2)
     bracketed = ~found.edge & (found.cells == 0)
-    return np.where(single | few | bracketed, between, found.values), float(found.edge.mean())
+    draws = np.where(single | few | bracketed, between, found.values)
+    ends = (float((found.best == end).mean()) for end in (0, len(x) - 1))
+    return draws, *ends
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _best(
         source = (f"the optimum at S = {near.batch_size}, scaled by √S; the interval reaches from "
                   "a constant η to linear scaling")
         validity = f"{count(len(known), 'batch size')} only: no law could be fitted"
-    if own is not None and (law is None or own.lr.high / own.lr.low < lr.high / lr.low):
+    if own is not None and (law is None or own.lr.low * lr.high > own.lr.high * lr.low):
         lr, validity = own.lr, ""
         source = f"the runs at S = {batch_size} themselves ({own.kind})"
     lr, cut = _held(lr, lost, batch_size)
@@ -197,9 +197,11 @@ def _equal_ratio(
     if first.kind is Kind.EDGE:
         source += ", which lies at the grid's edge"
     validity, sound = coincide(parted, ratio, first.batch_size, batch_size)
-    if lost is not None and lr.value > lost.at(batch_size)[0]:
-        validity += f"; training was lost below that η ({lost.said(batch_size)})"
-        sound = False
+    stable, gone = lost.at(batch_size) if lost is not None else (math.inf, math.inf)
+    if lr.value > stable:
+        where = "training was lost at such η" if lr.value >= gone else \
+            "above the largest η known to train"
+        validity, sound = f"{validity}; {where} ({lost.said(batch_size)})", False
     return Advice(lr, source, validity, sound and first.kind is not Kind.EDGE)
 
 
@@ -231,6 +233,10 @@ def _cautions(
 ) -> tuple[str, ...]:
     found = []
     edge = [str(o.batch_size) for o in optima if o.kind is Kind.EDGE]
+    single = [str(o.batch_size) for o in optima if o.cells == 1]
+    if single:
+        found.append(f"at S = {listed(single, 8)} a single η was run to its end: no optimum there")
+    edge = [size for size in edge if size not in single]
     if edge:
         none = "" if known else ", so that no optimum is known"
         found.append(f"at S = {listed(edge, 8)} the best η lies at the edge of those run{none}: "
@@ -252,10 +258,11 @@ def _cautions(
 def _axes(optima: Sequence[Optimum], best: Advice | None, batch_size: int) -> str:
     """The axes whose runs would tell more."""
     if best is not None:
-        low, high, size = best.lr.low / 1.5, best.lr.high * 1.5, batch_size
+        low, high = max(best.lr.low, best.lr.value / 8), min(best.lr.high, best.lr.value * 8)
+        low, high, size = low / 1.5, high * 1.5, batch_size
     else:
         edge = optima[0]
-        low, high, size = edge.lr.low / 8, edge.lr.high * 8, edge.batch_size
+        low, high, size = edge.best / 8, edge.best * 8, edge.batch_size
     n = max(5, math.ceil(math.log(high / low) / math.log(1.5)) + 1)
     seeds = max(5, *(o.seeds for o in optima))
     return (f"axes: {{lr: {{log: [{low:.2g}, {high:.2g}], n: {n}}}, batch_size: [{size}], "

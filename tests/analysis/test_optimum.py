@@ -49,6 +49,14 @@ def test_a_best_cell_at_the_end_of_the_grid_is_a_bound(best):
     found = optimum(32, LR, curve(best))
     assert found.kind is Kind.EDGE
     assert found.lr.value == pytest.approx(LR[0] if best < 1 else LR[-1])
+    assert (found.lr.low == 0) == (best < 1)
+    assert (found.lr.high == np.inf) == (best > 1)
+
+
+def test_a_single_rate_is_open_on_both_sides():
+    found = optimum(32, LR[:1], curve(0.3, lr=LR[:1]))
+    assert (found.kind, found.cells) == (Kind.EDGE, 1)
+    assert (found.lr.low, found.lr.high) == (0, np.inf)
 
 
 def test_one_seed_gives_no_more_than_the_neighbours():

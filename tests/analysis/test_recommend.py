@@ -92,6 +92,15 @@ def test_one_seed_and_few_batch_sizes_say_so(tmp_path):
     assert found.best.lr.high >= 4 * found.optima[1].lr.high * (1 - 1e-9)
 
 
+def test_single_rates_say_so_and_json_knows_no_infinity(tmp_path):
+    found = advised(tmp_path, 24, GRID.but(lr=(0.05,), seeds=3))
+    assert found[0].best is None
+    assert found[0].cautions[0] == ("at S = 8, 16, 32 and 64 a single η was run to its end: no "
+                                    "optimum there")
+    (facts,) = json.loads(json.dumps(plain(found), allow_nan=False))
+    assert facts["equal_ratio"]["low"] is facts["equal_ratio"]["high"] is None
+
+
 def test_each_setting_gets_its_own(tmp_path):
     found = advised(tmp_path, 24, GRID.but(momentum=(0.0, 0.9), lr=GRID.lr[2:9], seeds=3))
     assert [one.setting_label for one in found] == ["momentum 0", "momentum 0.9"]
