@@ -257,6 +257,8 @@ def resampled(runs: pd.DataFrame, draws: int = 500, seed: int = 0) -> Interval:
     if count < 2:
         return Interval(middle, math.nan, math.nan)
     found = np.array([value(rng.integers(0, count, count)) for _ in range(draws)])
+    if not np.isfinite(found).any():
+        return Interval(middle, math.nan, math.nan)
     low, high = np.nanquantile(found, [0.025, 0.975])
     wider = math.sqrt(count / (count - 1))
     low, high = middle - (middle - low) * wider, middle + (high - middle) * wider
