@@ -9,7 +9,11 @@ class TableError(ValueError):
         self.what, self.where, self.fix = what, where, fix
 
 
-class LeftAside(UserWarning):
+class Note(UserWarning):
+    """What a reader should be told once, in a line."""
+
+
+class LeftAside(Note):
     """Warned of a compacted table that is not used; the table's parts are read in its place."""
 
     def __init__(self, where: str, why: str):

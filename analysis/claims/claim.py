@@ -139,12 +139,14 @@ class Claim:
 @dataclass(frozen=True)
 class Judged:
     """A claim with what a sweep says of it. ``needs``: what the sweep lacks, if it was not tested.
+    ``listed``: whether the sweep's spec names it, so that the sweep was made to judge it.
     """
 
     claim: Claim
     sweep: str
     judgement: Judgement | None
     needs: str = ""
+    listed: bool = False
 
     @property
     def verdict(self) -> Verdict:

@@ -1,11 +1,14 @@
 """All claims on a sweep, and what was found as rows."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from analysis.claims import known
 from analysis.claims.claim import Claim, Judged, judge
+from analysis.errors import Note
 from analysis.frames import Sweep
 
 
@@ -18,7 +21,17 @@ def judge_all(sweep: Sweep, chosen: Mapping[str, Mapping[str, float]] | None = N
     """
     chosen, every = dict(chosen or {}), {**known(), **{c.id: c for c in own}}
     order = [*(c for c in chosen if c in every), *(c for c in every if c not in chosen)]
-    return tuple(judge(every[name], sweep, chosen.get(name)) for name in order)
+    return tuple(replace(_judged(every[name], sweep, chosen.get(name)), listed=name in chosen)
+                 for name in order)
+
+
+def _judged(claim: Claim, sweep: Sweep, options: Mapping[str, float] | None) -> Judged:
+    """One claim's fault costs the report that claim alone: it is told as what was lacking."""
+    try:
+        return judge(claim, sweep, options)
+    except Exception as error:  # noqa: BLE001 - whatever odd tables lead to
+        warnings.warn(Note(f"the test of {claim.id} failed: {error!r}"), stacklevel=2)
+        return Judged(claim, sweep.name, None, f"a test that does not fail with {error!r}")
 
 
 def rows(judged: Sequence[Judged]) -> pd.DataFrame:
@@ -30,6 +43,7 @@ def _rows(found: Judged) -> list[dict[str, object]]:
     claim, judgement = found.claim, found.judgement
     shared = {"claim": claim.id, "number": claim.number, "paper": claim.paper, "words": claim.words,
               "test": claim.test, "grade": claim.grade, "sweep": found.sweep,
+              "listed": found.listed,
               "verdict": str(found.verdict), "decides": found.decides,
               "said": judgement.said if judgement else "",
               "stop_rule": judgement.stop_rule if judgement else "",

@@ -58,20 +58,25 @@ def summary(judged: Sequence[Judged]) -> str:
 
 
 def across(several: Sequence[Sequence[Judged]]) -> list[str]:
-    """Of several sweeps: a line a claim, with its verdict in each sweep that tests it; then those
+    """Of several sweeps: a line a claim, with its verdict and effects in the sweeps that were made
+    to judge it (in all that test it, where none was), then how it came out elsewhere; last, those
     that none tests."""
     by_claim: dict[str, list[Judged]] = {}
     for one in (j for judged in several for j in judged):
         by_claim.setdefault(one.claim.id, []).append(one)
-    found, never = [f"{'claim':<40} {'expected':<8} verdicts"], []
+    found, never = ["", f"{'claim':<52} {'expected':<8} verdict"], []
     for name, every in sorted(by_claim.items(), key=lambda pair: _place(pair[1][0])):
         tested = [j for j in every if j.verdict is not Verdict.UNTESTED]
-        claim = every[0].claim
         if not tested:
             never.append(name)
             continue
-        verdicts = "; ".join(f"{j.verdict} ({j.sweep})" for j in tested)
-        found.append(f"{claim.number:<3} {name:<36} {claim.grade:<8} {verdicts}")
+        made = [j for j in tested if j.listed] or tested
+        head = f"{every[0].claim.number:<3} {name:<48} {every[0].claim.grade:<8}"
+        for one in made:
+            found.append(f"{head} {one.verdict} ({one.sweep})")
+            found += [f"      {effect(e)}" for e in one.judgement.effects[:4]]
+        rest = [f"{j.verdict} ({j.sweep})" for j in tested if j not in made]
+        found += [f"      elsewhere: {'; '.join(rest)}"] if rest else []
     return found + ([f"tested nowhere: {', '.join(never)}"] if never else [])
 
 

@@ -63,14 +63,14 @@ def _notes() -> Iterator[None]:
     """What was left aside is said in a line, once; other warnings are shown as ever."""
     import warnings
 
-    from analysis.errors import LeftAside
+    from analysis.errors import Note
 
     with warnings.catch_warnings():
-        warnings.simplefilter("once", LeftAside)
+        warnings.simplefilter("once", Note)
         plain = warnings.showwarning
 
         def show(message: Any, *more: Any) -> None:
-            if isinstance(message, LeftAside):
+            if isinstance(message, Note):
                 click.echo(f"note: {message}", err=True)
             else:
                 plain(message, *more)

@@ -33,3 +33,27 @@ def test_no_paper_keeps_a_claim_to_itself():
 def test_numbers_are_used_once():
     numbers = [claim.number for claim in known().values()]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_a_test_that_fails_costs_the_report_one_claim(monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    from analysis import load
+    from analysis.claims import judging
+    from analysis.errors import Note
+    from tests.analysis.planted import Planted, write
+
+    def breaks(sweep, options):
+        return 1 / 0
+
+    name = "three_factors/ratio_law"
+    broken = {**known(), name: replace(known()[name], judge=breaks)}
+    monkeypatch.setattr(judging, "known", lambda: broken)
+    with pytest.warns(Note, match="ratio_law failed"):
+        judged = judging.judge_all(load(write(tmp_path, Planted())), {name: {}})
+    assert str(judged[0].verdict) == "not tested"
+    assert "ZeroDivisionError" in judged[0].needs
+    assert judged[0].listed
+    assert not judged[1].listed
+    falls = next(j for j in judged if j.claim.id == "three_factors/sharpness_falls")
+    assert str(falls.verdict) == "holds"
