@@ -280,7 +280,7 @@ def test_presets_are_found_wherever_one_is(tmp_path, monkeypatch):
         assert found.base_dir == tmp_path
         assert preset.title[0].isalnum()
         assert find_preset(preset.name) == preset
-        assert run_configs(found, expand(found, 2000))
+        assert run_configs(found, expand(found, 50_000))
 
 
 def test_a_file_goes_before_a_preset_of_its_name(tmp_path, monkeypatch):
