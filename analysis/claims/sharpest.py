@@ -25,14 +25,17 @@ _SHARE = "step_gradient_share"
 
 
 @claim("sharpest/rises_then_falls", "C1", paper=_PAPER, grade="likely", share=0.8,
+       accuracy=0.9,
        words="the largest eigenvalues of the Hessian rise early in training, reach a peak, and "
              "then fall or settle",
-       test="λ₁ of each run against step 0: (1) log of its largest value after step 0 over that at "
+       test="λ₁ of runs that end with a training accuracy of 0.9 or more, against step 0: "
+            "(1) log of its largest value after step 0 over that at "
             "step 0, a mean over cells, seed by seed, above 0; (2) share of runs whose largest "
             "value is neither their first nor their last snapshot's, above 0.8")
 def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Both over the cells of a seed. Runs without a snapshot at step 0 are left out."""
     path = _of_sgd(sweep, selection.path(sweep, SHARPNESS, "spectrum"))
+    path, short = _trained(sweep, path, options["accuracy"])
     found = []
     for run_id, run in path.groupby("run_id"):
         values = run[SHARPNESS].to_numpy(float)
@@ -55,19 +58,21 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         f"λ₁ becomes {number(math.exp(rise.value))} times that of step 0 (geometric mean over "
         f"runs), its peak lies at epoch {fixed(frame['peak_epoch'].median())} (median)",
         "over whole runs", found,
-        "what it rises from is the start's own curvature, which follows from init and init_scale")
+        f"{short}what it rises from is the start's own curvature, set by init and init_scale")
 
 
 @claim("sharpest/peak_falls", "C2", paper=_PAPER, grade="robust", bound=-0.5,
+       accuracy=0.9,
        words="the largest curvature along the path is lower for a larger learning rate or a "
              "smaller batch",
-       test="Spearman correlation of η/S with the largest λ₁ after step 0 over the cells of a "
-            "setting, seed by seed: below −0.5")
+       test="runs that end with a training accuracy of 0.9 or more: Spearman correlation of η/S "
+            "with the largest λ₁ after step 0 over the cells of a setting, seed by seed: below "
+            "−0.5")
 def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Rank correlation over cells, averaged over settings; the time of the peak is evidence."""
     found = selection.at(sweep, SHARPNESS, PEAK, "spectrum")
-    frame = selection.within(_of_sgd(sweep, found.frame), "setting", "ratio_group", 3,
-                             "values of η/S in one setting")
+    frame, short = _trained(sweep, _of_sgd(sweep, found.frame), options["accuracy"])
+    frame = selection.within(frame, "setting", "ratio_group", 3, "values of η/S in one setting")
     interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
         runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
     earlier, _ = replicates.over_seeds(frame, lambda runs: replicates.over(
@@ -80,8 +85,8 @@ def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         f"{frame['cell'].nunique()} cells (its epoch: {fixed(earlier.value)})",
         "at each run's peak after step 0",
         cells.rename(columns={"epoch": "peak_epoch"}).reset_index().to_dict("records"),
-        f"{lost} finished runs are left out: their largest λ₁ is that of the first snapshot"
-        if lost else "")
+        short + (f"{lost} finished runs are left out: their largest λ₁ is that of the first "
+                 "snapshot" if lost else ""))
 
 
 @claim("sharpest/overshoots", "C3", paper=_PAPER, grade="robust", share=0.8, from_epoch=3.0,
@@ -198,6 +203,18 @@ def _of_sgd(sweep: Sweep, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of runs that follow plain minibatch gradients, with momentum or without."""
     plain = edges.descends(sweep, rows) & (rows["batch_size"] < rows["train_size"])
     return selection.where(rows, plain, "plain SGD on minibatches")
+
+
+def _trained(sweep: Sweep, rows: pd.DataFrame, accuracy: float) -> tuple[pd.DataFrame, str]:
+    """Rows of runs that end with that training accuracy, and a note of how many do not: a run that
+    has not got going has its peak still before it."""
+    ends = selection.config(sweep, "final_train_accuracy")
+    done = rows["run_id"].map(ends) >= accuracy
+    kept = selection.where(
+        rows, done, f"runs that end with a training accuracy of {number(accuracy)}")
+    lost = rows["run_id"].nunique() - kept["run_id"].nunique()
+    return kept, (f"{lost} runs are left out: they end with a training accuracy below "
+                  f"{number(accuracy)}; " if lost else "")
 
 
 def _nudged(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:

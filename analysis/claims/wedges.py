@@ -105,7 +105,7 @@ def connectors(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         if frame[column].notna().any():
             interval, units = replicates.over_seeds(frame, lambda one, c=column: one[c].mean())
             effects.append(Effect(f"log10(straight / {name})", interval, bound, "above", units,
-                                  "set of runs"))
+                                  "group"))
     said = [f"{number(10 ** e.interval.value)} times that of {name}"
             for e, name in zip(effects, ("the bent path", "the centre"), strict=False)]
     return Judgement(

@@ -73,6 +73,12 @@ def test_adam_hovers_at_its_own_edge(tmp_path, product, verdict):
     assert found.judgement.effects[0].interval.value == pytest.approx(product / 38 - 1)
 
 
+def test_a_start_above_the_edge_has_not_reached_it(tmp_path):
+    sweep = planted(tmp_path, FULL, runs=SGD, snapshots={"hessian_lambda_max": lambda f: np.where(
+        f["epoch"] < 10, 2.5, 0.5) * 2 / f["lr"]})
+    assert "reaches 0.9 of its bound" in judge(hovers, sweep).needs
+
+
 def test_adam_with_weight_decay_is_left_out(tmp_path):
     sweep = planted(tmp_path, FULL, runs={**ADAM, "weight_decay": 0.1}, snapshots={
         "preconditioned_lambda_max": lambda f: 38.0 / f["lr"]})

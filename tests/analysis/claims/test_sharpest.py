@@ -61,6 +61,18 @@ def test_the_peak_falls_with_the_ratio(tmp_path, power, verdict):
     assert judge(peak_falls, sweep).verdict is verdict
 
 
+def test_runs_that_have_not_got_going_are_left_out(tmp_path):
+    """Slow runs end at their peak, and would turn the correlation about."""
+    path = {"hessian_lambda_max": lambda f: f["run_ratio"] ** np.where(
+        f["run_ratio"] < 0.004, 1.0, -1.0) * np.where(f["epoch"].between(1, 3), 9.0, 3.0)}
+    runs = {"final_train_accuracy": lambda f: np.where(f["ratio"] < 0.004, 0.3, 1.0)}
+    found = judge(peak_falls, planted(tmp_path, PLAN, runs=runs, snapshots=path))
+    assert found.verdict is Verdict.HOLDS
+    assert found.judgement.note.startswith("8 runs are left out")
+    assert judge(peak_falls, planted(tmp_path / "all", PLAN, snapshots=path),
+                 {"accuracy": 0.0}).verdict is not Verdict.HOLDS
+
+
 def changes(sweep, half, one, two):
     """Curves of the loss change along e₁ at every snapshot; of the other series, noise."""
     rows = [(row.run_id, row.step, "step_loss_change", series, i, x, value * scale)

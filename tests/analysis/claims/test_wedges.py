@@ -75,7 +75,7 @@ def test_probes_that_share_a_run_are_one_unit(tmp_path):
     joined(tmp_path, [ids[0:2], ids[1:3], ids[3:5]], 1.0, lambda _: 0.02)
     effect = judge(connectors, load(tmp_path)).judgement.effects[0]
     assert effect.units == 2
-    assert effect.unit == "set of runs"
+    assert effect.unit == "group"
     assert len(set(_apart([["a", "b"], ["c", "d"], ["b", "c"], ["e", "f"]]))) == 2
 
 
