@@ -79,6 +79,14 @@ def test_a_start_above_the_edge_has_not_reached_it(tmp_path):
     assert "reaches 0.9 of its bound" in judge(hovers, sweep).needs
 
 
+def test_what_came_before_the_edge_is_left_out(tmp_path):
+    sweep = planted(tmp_path, FULL, runs=SGD, snapshots={"hessian_lambda_max": lambda f: np.where(
+        f["epoch"] < 40, 0.5, 1.01) * 2 / f["lr"]})
+    found = judge(hovers, sweep)
+    assert found.verdict is Verdict.HOLDS
+    assert found.judgement.effects[0].interval.value == pytest.approx(0.01)
+
+
 def test_adam_with_weight_decay_is_left_out(tmp_path):
     sweep = planted(tmp_path, FULL, runs={**ADAM, "weight_decay": 0.1}, snapshots={
         "preconditioned_lambda_max": lambda f: 38.0 / f["lr"]})
