@@ -29,10 +29,12 @@ from optuna.trial import TrialState, create_trial
 from orchestrator.search.journalfile import Lock, cut_torn_end
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range, Search
+from orchestrator.search.startup import MOST_LISTED, population, random_runs, unseen
 
 TRIES = 100  # for a point that is inside the space and new
 GIVEN_CANDIDATES = 8  # times as many, since most fit the fixed values badly
-FINITE_TRIES, MOST_LISTED = 5, 10_000  # where the points are few, one that is left is taken soon
+FINITE_TRIES = 5  # where the points are few, one that is left is taken soon
+_ALONE = ("nsga2", "random")
 _PLAIN = str | int | float | bool | None
 
 
@@ -59,6 +61,7 @@ class OptunaProposer:
         self._running: dict[str, int] = {}  # key of the point -> trial id
         self._left: dict[str, int] = {}     # asked for in an earlier session, not yet adopted
         self._ended: set[str] = set()
+        self._empty: list[dict[str, Any]] = []  # shared values with which nothing is inside
         for trial in self._study.get_trials(deepcopy=False):
             key = self._key(trial.params)
             if trial.state == TrialState.RUNNING:
@@ -72,15 +75,21 @@ class OptunaProposer:
             self._finish(trial, TrialState.FAIL, {"why": "its session ended before it began"})
         self._left.clear()
         found: list[Point] = []
-        sampler = _sampler(self._search, self._seed(), width)
-        self._study.sampler = sampler
-        for _ in range(width):
+        sampler, fixed = self._draws(width), self._unseen()
+        while len(found) < width:
+            self._study.sampler = _fixing(fixed, sampler)
             point = self._new()
+            if point is None and fixed and not found:  # nothing that is inside has these values
+                self._empty.append(fixed)
+                fixed = self._unseen()
+                continue
             if point is None:
                 break
             found.append(point)
-            shared = {n: self._inner(n, point.values[n]) for n in sorted(self._shared)}
-            self._study.sampler = _fixing(shared, sampler)
+            fixed = {n: self._inner(n, point.values[n]) for n in sorted(self._shared)}
+            # what NSGA-II and random draws ask for does not hang on what is under way: with draws
+            # of its own each point is the same as if it were asked for alone
+            sampler = self._draws(width) if self._search.sampler in _ALONE else sampler
         return found
 
     def adopt(self, points: Sequence[Point]) -> None:
@@ -106,6 +115,17 @@ class OptunaProposer:
                 distributions=self._distributions, user_attrs={**facts, "known": True}))
         if state != TrialState.FAIL:
             self._ended.add(key)
+
+    def _draws(self, width: int) -> Any:
+        return _sampler(self._search, self._seed(), width)
+
+    def _unseen(self) -> dict[str, Any]:
+        """What the next pack has in common, where lists have values that no run has had yet."""
+        lists = {n: d.choices for n in sorted(self._shared)
+                 if isinstance(d := self._distributions[n], CategoricalDistribution)}
+        seen = [t.params for t in self._study.get_trials(deepcopy=False)
+                if t.state != TrialState.FAIL]
+        return unseen(lists, seen, self._search, self._seed(), self._empty)
 
     def _new(self) -> Point | None:
         """A trial that is neither outside nor known; None where none is found."""
@@ -217,7 +237,7 @@ def _sampler(search: Search, seed: int, width: int) -> Any:
         # Its own draws keep a pack apart. With a constant liar packs of 8 need more runs on
         # Hartmann's function of six (bench.search): points under way drive away from what is good.
         return samplers.TPESampler(
-            seed=seed, n_startup_trials=options["startup"] or _startup(width),
+            seed=seed, n_startup_trials=options["startup"] or random_runs(width),
             constant_liar=width == 1, multivariate=True)
     if search.sampler == "nsga2":
         return samplers.NSGAIISampler(
@@ -261,17 +281,6 @@ class _Given(optuna.samplers.PartialFixedSampler):
 
         self._base_sampler._parzen_estimator_cls = Estimator
         return self._base_sampler.sample_relative(study, trial, search_space)
-
-
-def _startup(width: int) -> int:
-    """Random runs before the first model: at most ten, in whole packs, or one pack."""
-    return max(10 // width, 1) * width
-
-
-def population(search: Search, width: int) -> int:
-    """Whole packs, and at least eight generations where the budget allows: from 16 to 48."""
-    wanted = min(48, max(16, search.runs // search.seeds // 8))
-    return -(-wanted // width) * width if width <= 48 else wanted
 
 
 def _distribution(dimension: Any) -> BaseDistribution:

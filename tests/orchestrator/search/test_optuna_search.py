@@ -141,6 +141,37 @@ def test_choices_may_be_maps(tmp_path):
     assert "constant" in seen
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+def test_first_packs_look_at_each_batch_size(tmp_path, sampler):
+    """A pack has one of them; the model would stay with those that it happened to have."""
+    proposer = build(setup(tmp_path, sampler, inside=lambda v: v["batch_size"] != 32))
+    sizes = []
+    for _ in range(2):
+        points = proposer.ask(8)
+        sizes += {p.values["batch_size"] for p in points}
+        for point in points:
+            proposer.tell(point, good(-abs(point.values["lr"] - 0.1)))
+    assert sorted(sizes) == [8, 16]
+    assert len(proposer.ask(8)) == 8  # nothing inside has 32: the sampler chooses
+
+
+def test_packs_of_nsga2_ask_for_what_single_runs_ask_for(tmp_path):
+    """A generation is whole packs: no point hangs on others of its pack, so packs lose nothing."""
+    space = {n: SPACE[n] for n in ("lr", "momentum")}
+    asked = []
+    for width in (1, 8):
+        proposer, points = build(setup(tmp_path / str(width), "nsga2", space=space,
+                                       objectives=TWO)), []
+        while len(points) < 48:  # three generations of 16
+            pack = proposer.ask(width)
+            for point in pack:
+                lr, momentum = point.values["lr"], point.values["momentum"]
+                proposer.tell(point, Outcome("finished", {"a": lr, "b": lr**2 + momentum}))
+            points += pack
+        asked.append(points)
+    assert asked[0] == asked[1]
+
+
 def test_equal_seeds_ask_for_equal_points(tmp_path):
     first, again, other = (build(setup(tmp_path / n, seed=s)).ask(4)
                            for n, s in (("a", 3), ("b", 3), ("c", 4)))
