@@ -37,7 +37,8 @@ class ProbePlan:
 
 
 def probe_plans(spec: Any, runs: Sequence[Run], numerics: int) -> tuple[ProbePlan, ...]:
-    """All probes of a spec, each once. UserError where an entry finds no runs to read."""
+    """All probes of a spec, each once. UserError where an entry finds no runs to read; of a search
+    such an entry has no probes, since what it will have asked for in the end is not known."""
     found: dict[str, ProbePlan] = {}
     problems: list[Problem] = []
     for i, chosen in enumerate(spec.probes):
@@ -46,7 +47,8 @@ def probe_plans(spec: Any, runs: Sequence[Run], numerics: int) -> tuple[ProbePla
                 probe = _probe(chosen, subject, numerics)
                 found.setdefault(probe.probe_id, probe)
         except InputError as error:
-            problems.append(spec.problem(error.what, error.key, error.fix))
+            if not (spec.sweep.search and isinstance(error, _NoRuns)):
+                problems.append(spec.problem(error.what, error.key, error.fix))
     if problems:
         raise UserError(*problems)
     return tuple(found.values())
@@ -75,6 +77,10 @@ def _probe(chosen: ProbeSpec, runs: tuple[Run, ...], numerics: int) -> ProbePlan
 
 # which runs
 
+class _NoRuns(InputError):
+    """An entry is well formed, but no run is what it asks for."""
+
+
 def _subjects(chosen: ProbeSpec, runs: Sequence[Run], key: str) -> list[tuple[Run, ...]]:
     """The runs of each probe of an entry. InputError where there is none."""
     kind, given = find(chosen.kind), probes.conditions(chosen, key)
@@ -88,8 +94,8 @@ def _subjects(chosen: ProbeSpec, runs: Sequence[Run], key: str) -> list[tuple[Ru
     for at, condition in given:
         kept = _kept(condition, runs, at)
         if not kept:
-            raise InputError(f"no run fulfils `{condition}`", key=at,
-                             fix=f"none of {len(runs):,} runs does: change it, or the sweep's axes")
+            raise _NoRuns(f"no run fulfils `{condition}`", key=at,
+                          fix=f"none of {len(runs):,} runs does: change it, or the sweep's axes")
     if kind.arity == "one":  # by its config alone a cell's seeds are alike
         return [(r,) for r in kept] if kind.weights else [g[:1] for g in _groups(kept, ["seed"])]
     return _joined(chosen, kept, key)
@@ -98,12 +104,14 @@ def _subjects(chosen: ProbeSpec, runs: Sequence[Run], key: str) -> list[tuple[Ru
 def _joined(chosen: ProbeSpec, kept: Sequence[Run], key: str) -> list[tuple[Run, ...]]:
     """The first ``ends`` seeds of each cell; or of runs that differ in ``between`` alone, in the
     order of its values, each ``ends`` that follow one another."""
+    if not kept:
+        raise _NoRuns("there is no run yet", key=key, fix="its search has to ask for some first")
     ends = chosen.ends
     paths = [axes.scalar(n, kept[0].config["model"]) or n for n in chosen.between] or ["seed"]
     groups = [g for g in _groups(kept, paths) if len(g) >= ends]
     if not groups:
         differ = " and ".join(chosen.between) or "seed"
-        raise InputError(
+        raise _NoRuns(
             f"there are no {ends} runs that differ in {differ} alone", key=key,
             fix="say what they differ in (between: lr), or name each run (runs: [lr == 0.1, …])"
             if chosen.between else "give sweep.axes more seeds, or say in what else they differ, "
@@ -155,9 +163,9 @@ def _only(condition: str, runs: Sequence[Run], key: str) -> Run:
     kept = _kept(condition, runs, key)
     if len(kept) != 1:
         many = f"{len(kept):,} runs fulfil" if kept else "no run fulfils"
-        raise InputError(f"{many} `{condition}`", key=key,
-                         fix="each condition of the list names one run: "
-                             + ("add what tells it apart" if kept else "change it"))
+        raise (InputError if kept else _NoRuns)(
+            f"{many} `{condition}`", key=key, fix="each condition of the list names one run: "
+            + ("add what tells it apart" if kept else "change it"))
     return kept[0]
 
 

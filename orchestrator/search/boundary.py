@@ -57,8 +57,8 @@ class Boundary:
     ``lines``: the other scalars of each line. Where they hold ``batch_size`` as a number, lines
     that agree in all else share a smooth prior in log S. ``inside``: whether a point is of the
     space; it cuts the ends of lines. ``seeds``: the points of a pack take turns
-    among that many, so that the edge is where half of the seeds diverge. A line on which
-    eight runs in a row failed is given up.
+    among that many, so that the edge is where half of the seeds diverge; which seed stands where
+    changes from pack to pack. A line on which eight runs in a row failed is given up.
 
     Deterministic: what is asked follows from the options and from what was told.
     """
@@ -73,7 +73,6 @@ class Boundary:
         lines = self._lines
         self._pending: list[set[Point]] = [set() for _ in lines]
         self._failed = [0 for _ in lines]
-        self._asked = 0
 
     def ask(self, width: int) -> list[Point]:
         """Up to ``width`` points of the line that is least certain and has none under way. Empty
@@ -87,10 +86,9 @@ class Boundary:
         spread = {i: self._known[i].belief(beliefs[i], soft).spread for i in free}
         middle = (len(self._lines) - 1) / 2
         line = max(free, key=lambda i: (round(spread[i], 9), -abs(i - middle), -i))
-        found = []
-        for x in self._known[line].next(width, beliefs[line], soft):
-            seed = {"seed": self._asked % self.seeds} if self.seeds > 1 else {}
-            self._asked += 1
+        found, first = [], self._first_seed(line, width)
+        for i, x in enumerate(self._known[line].next(width, beliefs[line], soft)):
+            seed = {"seed": (first + i) % self.seeds} if self.seeds > 1 else {}
             value = float(f"{math.exp(x):.12g}")
             found.append(Point({self.name: value, **self._lines[line], **seed}))
         self._pending[line].update(found)
@@ -98,7 +96,6 @@ class Boundary:
 
     def adopt(self, points: Sequence[Point]) -> None:
         """Takes over points that are under way."""
-        self._asked += len(points)
         for point in points:
             line = self._line(point.values)
             if line is not None:
@@ -150,6 +147,12 @@ class Boundary:
         low, high = self._interval(i)
         beyond = low >= self._known[i].high or high <= self._known[i].low
         return not beyond and high - low > math.log1p(self.resolution) + 1e-12
+
+    def _first_seed(self, i: int, width: int) -> int:
+        """Of a line's next pack. A pack goes from small η to large ones: where the seeds fit into
+        it a whole number of times, each pack begins one further, or a seed would keep its place."""
+        before = len(self._known[i].stable) + len(self._known[i].unstable)
+        return before + (before // width if width % self.seeds == 0 else 0)
 
     def _given_up(self, i: int) -> bool:
         return self._failed[i] >= _GIVE_UP

@@ -109,6 +109,30 @@ def test_seeds_take_turns():
     assert "seed" not in Boundary(LOW, HIGH, lines([8])).ask(1)[0].values
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5, 8])
+def test_no_seed_keeps_its_place_in_the_pack(seeds):
+    """Else the smallest η would always be one seed's, and the edge that seed's too."""
+    boundary, smallest, all_ = Boundary(LOW, HIGH, lines([8]), seeds=seeds), set(), []
+    for _ in range(3):
+        points = boundary.ask(8)
+        smallest.add(points[0].values["seed"])
+        all_ += [p.values["seed"] for p in points]
+        for p in points:
+            boundary.tell(p, ended(p.values["lr"] > edge(8)))
+    assert len(smallest) > 1
+    counts = [all_.count(s) for s in range(seeds)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_search_that_goes_on_asks_with_the_same_seeds():
+    """What the rows of a session before tell, not how often it asked, says whose turn it is."""
+    one, two = (Boundary(LOW, HIGH, lines([8]), seeds=3) for _ in range(2))
+    for p in one.ask(8):
+        for boundary in (one, two):
+            boundary.tell(p, ended(p.values["lr"] > edge(8)))
+    assert one.ask(8) == two.ask(8)
+
+
 def test_packs_under_way_go_to_other_lines_and_end_in_silence():
     """Several trials run at once: none repeats another's points, nor those of a session before."""
     boundary = Boundary(LOW, HIGH, lines((8, 32)))

@@ -139,6 +139,45 @@ def test_runs_that_diverge_are_told_as_such(tmp_path):
     assert states.count("PRUNED") + states.count("COMPLETE") == 16
 
 
+def test_seeds_of_a_boundary_take_turns(tmp_path):
+    """Each point is a run of one seed, told by itself; a larger budget goes on with both."""
+    source = searched(tmp_path, sampler="boundary", runs=8, seeds=2, objectives={}, space={
+        "lr": {"log": [1e-3, 1e4]}, "batch_size": [10]})
+    loss = "train.max_loss=10"
+    first = rows(go(source, loss).folder)
+    ended = go(source, loss, "sweep.search.runs=16")
+    runs = rows(ended.folder)
+    assert len(first) == 8
+    assert set(first.run_id) < set(runs.run_id)
+    assert len(runs) == 16
+    for some in (first, runs):
+        assert set(some.seed.value_counts()) == {len(some) // 2}
+    diverged = runs.status == "diverged"
+    assert 0 < diverged.sum() < 16
+    assert f"({diverged.sum()} of 16 runs diverged)" in ended.found[-1]
+
+
+def test_probes_are_of_the_runs_that_the_search_asked_for(tmp_path):
+    """None of them is planned before; a search that goes on adds those of its new runs."""
+    source = searched(tmp_path, {}, sampler="random", runs=4, seeds=2)
+    tree = json.loads(Path(source).read_text())
+    Path(source).write_text(json.dumps({**tree, "probes": [
+        {"interpolation": {"between": "seed", "points": 5}},
+        {"tunnels": {"runs": "lr > 2"}}]}))  # which no run of this space fulfils
+    assert make_plan(load_spec(source)).probes == ()
+    for runs in (4, 8):
+        ended = go(source, f"sweep.search.runs={runs}")
+        assert ended.failures == ended.probe_failures == ended.skipped == {}
+        trained = rows(ended.folder)
+        pairs = trained.groupby(["lr", "batch_size"]).run_id.apply(frozenset)
+        made = [json.loads(p.read_text()) for p in (ended.folder / "probes").glob("*.json")]
+        assert {frozenset(m["run_ids"]) for m in made} == set(pairs)
+        assert len(made) == runs / 2
+        planned = (ended.folder / "planned_probes.txt").read_text().split()
+        assert set(planned) == {m["probe_id"] for m in made}
+        assert status_of(ended.folder).complete
+
+
 def test_what_earlier_sweeps_hold_is_known(tmp_path):
     """A grid of the same name, and another sweep by ``know``; only where all else is equal."""
     grid = {"axes": {"lr": [0.05, 0.5, 5.0], "batch_size": [10]}}
