@@ -120,7 +120,8 @@ def _rank(sweep: Sweep, metric: str, options: Mapping[str, Any], side: str) -> J
     rows, stop_rule, note = peaks(sweep, metric, options)
     selection.levels(rows, "ratio_group", 3, "values of η/S")
     interval, seeds = replicates.over_seeds(rows, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
+        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
+        replicates.CORRELATION)
     name = _NAMES[metric]
     effect = Effect(f"Spearman(η/S, peak of {name})", interval, options["bound"], side, seeds)
     return Judgement((effect,), f"the peak of {name} {'falls' if interval.value < 0 else 'rises'} "
@@ -170,7 +171,8 @@ def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judg
     one = path.groupby("run_id")[["cell", "seed", "run_lr", "batch_size"]].first()
     one["correlation"] = [
         _pearson(part[SHARPNESS], part[_NOISE]) for _, part in path.groupby("run_id")]
-    interval, seeds = replicates.over_seeds(one, lambda r: r["correlation"].mean())
+    interval, seeds = replicates.over_seeds(one, lambda r: r["correlation"].mean(),
+                                            replicates.CORRELATION)
     cells = one.groupby(["cell", "run_lr", "batch_size"])["correlation"].mean().reset_index()
     return Judgement(
         (Effect("Pearson(λ_H, λ_K) along a run", interval, options["bound"], "above", seeds),),
@@ -197,7 +199,8 @@ def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Where λ_K peaks."""
     rows, stop_rule, note = peaks(sweep, _NOISE, options)
     _several_rates(rows)
-    accuracy, seeds = replicates.over_seeds(rows, lambda r: r["train_accuracy"].mean())
+    accuracy, seeds = replicates.over_seeds(rows, lambda r: r["train_accuracy"].mean(),
+                                            replicates.SHARE)
     slope, _ = replicates.over_seeds(rows.assign(y=np.log(rows["epoch"])), _slopes)
     return Judgement(
         (Effect("train accuracy at the peak of λ_K", accuracy, options["accuracy"], "below", seeds),

@@ -16,7 +16,7 @@ from analysis.frames import Sweep
 
 Side: TypeAlias = Literal["above", "below", "within", "outside"]
 Grade: TypeAlias = Literal["robust", "likely", "open"]
-_HOPELESS = 50.0
+_MOST = 50
 
 
 class Verdict(StrEnum):
@@ -65,20 +65,22 @@ class Effect:
 
     @property
     def decides(self) -> str:
-        """What would decide it, in words; empty unless it is undecided."""
+        """What would decide it, in words; empty unless it is undecided. More than fifty units, and
+        more than twice those there are, are no advice: the effect lies near its bound."""
         if self.verdict is not Verdict.UNDECIDED:
             return ""
-        value, half = self.interval.value, self.interval.half
+        value, low, high = self.interval.value, self.interval.low, self.interval.high
         if not math.isfinite(value):
             return f"runs in which {self.name} can be measured"
-        if not math.isfinite(half):
+        if not (math.isfinite(low) and math.isfinite(high)):
             return f"more {self.unit}s: there is no interval from {self.units}"
         edge = abs(value) if self.side in ("within", "outside") else value
         gap = abs(edge - self.bound)
-        more = (half / gap) ** 2 if gap > 0 else math.inf
-        if more > _HOPELESS:
-            return f"hardly anything: {self.name} lies at the bound"
-        return f"about {max(math.ceil(more * self.units), self.units + 1)} {self.unit}s"
+        half = max(value - low, high - value)  # one end may be cut at that of the range
+        needed = self.units * (half / gap) ** 2 if gap > 0 else math.inf
+        if needed > max(_MOST, 2 * self.units):
+            return f"hardly anything: {self.name} lies near the bound"
+        return f"about {max(math.ceil(needed), self.units + 1)} {self.unit}s"
 
 
 @dataclass(frozen=True)

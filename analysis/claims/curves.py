@@ -36,14 +36,16 @@ def apart(curves: pd.DataFrame, first: str, second: str) -> float:
 def between_seeds(curves: pd.DataFrame, cells: Iterable[Collection[str]]) -> float:
     """The yardstick: root mean square distance between the seeds of a cell, the median over cells.
 
-    ``cells``: the run ids of each. NaN where no cell has two runs.
+    ``cells``: the run ids of each. NaN where no cell has two runs, and where seeds do not differ:
+    that is no length to measure with.
     """
     found = []
     for cell in cells:
         table = curves.loc[curves.index.intersection(list(cell))].to_numpy(float)
         if len(table) > 1:
             found.append(math.sqrt(2.0 * float(table.var(axis=0, ddof=1).mean())))
-    return float(np.median(found)) if found else math.nan
+    yard = float(np.median(found)) if found else math.nan
+    return yard if yard > 0 else math.nan
 
 
 def reading(rows: pd.DataFrame, metric: str, along: str, level: float) -> pd.Series:

@@ -110,7 +110,7 @@ def _half(share: np.ndarray, decided: np.ndarray) -> float:
 def _half_times(runs: pd.DataFrame) -> tuple[Interval, int]:
     """Of one way: seed by seed, averaged over pairs."""
     return replicates.over_seeds(runs, lambda one: replicates.over(
-        one, "pair", lambda part: half_time(decided(part))))
+        one, "pair", lambda part: half_time(decided(part))), replicates.SHARE)
 
 
 def _evidence(runs: pd.DataFrame) -> list[dict[str, Any]]:

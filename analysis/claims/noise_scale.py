@@ -95,8 +95,8 @@ def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
     used = runs[runs["lr"] == runs["batch_size"].map(best)]
     fits = {seed: _trade(part) for seed, part in used.groupby("seed")}
     fits = {seed: f for seed, f in fits.items() if f is not None}
-    share, bend = (replicates.interval([f[k] for f in fits.values()])
-                   for k in ("explained", "bend"))
+    share = replicates.interval([f["explained"] for f in fits.values()], range=replicates.SHARE)
+    bend = replicates.interval([f["bend"] for f in fits.values()])
     critical = float(np.exp(np.mean([math.log(f["critical"]) for f in fits.values()]))) if fits \
         else math.nan
     edges = [b for b, lr in best.items() if lr in _ends(runs, b)]

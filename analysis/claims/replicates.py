@@ -6,15 +6,25 @@ what the seed adds to every cell drops out of it.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from analysis.crossed import Interval
 
+Range: TypeAlias = tuple[float, float]
+ANY: Range = (-math.inf, math.inf)
+CORRELATION: Range = (-1.0, 1.0)
+SHARE: Range = (0.0, 1.0)
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Mean of independent values and its t-interval; NaN ends below two of them."""
+
+def interval(values: Sequence[float], confidence: float = 0.95, range: Range = ANY) -> Interval:
+    """Mean of independent values and its t-interval; NaN ends below two of them.
+
+    ``range``: what the values can be, such as ``CORRELATION`` or ``SHARE``. Student's t knows
+    nothing of it: near an end the interval reaches beyond, and is cut there.
+    """
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
     if not len(known):
@@ -26,7 +36,8 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
     quantile = float(stdtrit(len(known) - 1, (1 + confidence) / 2))
     half = quantile * float(known.std(ddof=1)) / math.sqrt(len(known))
-    return Interval(mean, mean - half, mean + half)
+    least, most = range
+    return Interval(mean, max(mean - half, least), min(mean + half, most))
 
 
 def by_seed(frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> tuple[float, ...]:
@@ -37,11 +48,12 @@ def by_seed(frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]) -> 
 
 
 def over_seeds(
-    frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float]
+    frame: pd.DataFrame, statistic: Callable[[pd.DataFrame], float], range: Range = ANY
 ) -> tuple[Interval, int]:
-    """Interval of the statistic over seeds, and how many seeds it rests on."""
+    """Interval of the statistic over seeds, cut at the ends of its ``range`` (see ``interval``),
+    and how many seeds it rests on."""
     values = by_seed(frame, statistic)
-    return interval(values), len(values)
+    return interval(values, range=range), len(values)
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:

@@ -51,7 +51,7 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         raise NotTested("finished runs with λ₁ above 0 at step 0 and at two later snapshots")
     frame = pd.DataFrame(found)
     rise, seeds = replicates.over_seeds(frame, lambda one: one["log_rise"].mean())
-    inside, by = replicates.over_seeds(frame, lambda one: one["inside"].mean())
+    inside, by = replicates.over_seeds(frame, lambda one: one["inside"].mean(), replicates.SHARE)
     return Judgement(
         (Effect("log(largest λ₁ / λ₁ at step 0)", rise, 0.0, "above", seeds),
          Effect("share of runs that peak inside", inside, options["share"], "above", by)),
@@ -74,9 +74,11 @@ def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     frame, short = _trained(sweep, _of_sgd(sweep, found.frame), options["accuracy"])
     frame = selection.within(frame, "setting", "ratio_group", 3, "values of η/S in one setting")
     interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])))
+        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
+        replicates.CORRELATION)
     earlier, _ = replicates.over_seeds(frame, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["epoch"])))
+        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["epoch"])),
+        replicates.CORRELATION)
     cells = frame.groupby(["cell", "lr", "batch_size", "ratio"])[["value", "epoch"]].median()
     lost = sum(e.count for e in found.exclusions)
     return Judgement(
@@ -114,7 +116,8 @@ def overshoots(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
              "ΔL(1) < ΔL(2)": path["one"] < path["two"], "ΔL(2) > 0": path["two"] > 0}
     path, effects = path.assign(**marks), []
     for name in marks:
-        interval, seeds = replicates.over_seeds(path, lambda one, name=name: one[name].mean())
+        interval, seeds = replicates.over_seeds(
+            path, lambda one, name=name: one[name].mean(), replicates.SHARE)
         effects.append(Effect(f"share of snapshots with {name}", interval, options["share"],
                               "above", seeds))
     cells = path.groupby(["run_lr", "batch_size"])[["product", "half", "one", "two", *marks]].mean()

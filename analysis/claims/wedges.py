@@ -52,7 +52,7 @@ def cuts(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         raise NotTested("the probe subspace with at least 3 dimensions")
     frame = pd.DataFrame(found)
     step, seeds = replicates.over_seeds(frame, lambda one: one["steepest"].mean())
-    share, by = replicates.over_seeds(frame, lambda one: one["share"].mean())
+    share, by = replicates.over_seeds(frame, lambda one: one["share"].mean(), replicates.SHARE)
     return Judgement(
         (Effect("largest log(loss at the next d / at d)", step, 0.0, "below", seeds),
          Effect(f"d/P for {number(options['accuracy'])} of the test accuracy", share,
@@ -148,7 +148,8 @@ def tunnels_widen(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         if not enough.any():
             continue
         interval, seeds = replicates.over_seeds(groups[enough], lambda one, a=axis, s=sign:
-            replicates.over(one, "group", lambda r: replicates.spearman(s * r[a], r["value"])))
+            replicates.over(one, "group", lambda r: replicates.spearman(s * r[a], r["value"])),
+            replicates.CORRELATION)
         effects.append(Effect(f"Spearman({name}, angular width)", interval, options["bound"],
                               "above", seeds))
         said.append(f"{fixed(interval.value)} with {name}")

@@ -1,11 +1,14 @@
 """No claim stumbles over a sweep that has not what it needs: it says so, or is undecided."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from analysis.claims import known
 from analysis.claims.claim import Verdict
 from analysis.claims.judging import evidence, judge_all, rows
+from analysis.errors import Note
 from analysis.frames import load
 from tests.analysis.claims import sweeps
 from tests.analysis.planted import Planted, write
@@ -25,6 +28,8 @@ ODD = {
     "none has ended": lambda folder: load(write(folder, SMALL, drop=8)),
     "one run": lambda folder: load(write(folder, SMALL.but(lr=(0.02,), batch_size=(8,), seeds=1))),
     "one seed": lambda folder: load(write(folder, SMALL.but(seeds=1))),
+    "seeds alike": lambda folder: load(write(folder, SMALL.but(
+        lr=(0.01, 0.02, 0.04, 0.08), seed_sd=0.0, run_sd=0.0, cell_sd=0.0))),
     "all diverged": lambda folder: load(write(folder, SMALL.but(diverge_above=0.0))),
     "half diverged": lambda folder: load(write(folder, SMALL.but(diverge_above=0.003))),
     "all measured alike": lambda folder: measured(folder, 1.0),
@@ -36,7 +41,10 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 def test_every_claim_is_told_about_an_odd_sweep(kind, tmp_path):
-    judged = judge_all(ODD[kind](tmp_path / "s"))
+    sweep = ODD[kind](tmp_path / "s")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Note)  # of a test that broke and was left out
+        judged = judge_all(sweep)
     assert len(judged) == len(known())
     for one in judged:
         assert one.verdict is not Verdict.UNTESTED or one.needs.strip()
