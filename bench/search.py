@@ -183,6 +183,7 @@ def interval(one: np.ndarray, packs: np.ndarray, after: int) -> tuple[float, flo
     rng = np.random.default_rng(0)
     draws = [ratio(*(t[rng.integers(len(t), size=len(t))] for t in (one, packs)), after)
              for _ in range(RESAMPLES)]
+    draws = np.nan_to_num(draws, nan=math.inf, posinf=math.inf)  # nan: neither gets there
     low, high = np.quantile(draws, [0.05, 0.95], method="inverted_cdf")
     return float(low), float(high)
 
