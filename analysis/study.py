@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from analysis.boundary import Boundary, boundary
 from analysis.cautions import cautions
+from analysis.claims import told
 from analysis.claims.claim import Claim, Judged
 from analysis.claims.judging import judge_all
 from analysis.collapse import Break, breaks
@@ -107,6 +108,7 @@ def study(
     grown = growth((*found, *fallen))
     sizes = tuple(filter(None, (fit_sizes(c, margin) for c in chosen)))
     edge, late = boundary(sweep), edges(sweep)
+    judged = judge_all(sweep, claims, own_claims)
     return Study(
         sweep=sweep,
         planned=planned,
@@ -117,8 +119,8 @@ def study(
         breaks=found,
         edges=late,
         cautions=cautions(sweep, fits),
-        verdict=_verdict(sweep, planned, fits, found, late),
-        claims=judge_all(sweep, claims, own_claims),
+        verdict=_verdict(sweep, planned, fits, found, late, judged),
+        claims=judged,
         asked=tuple(f for f in fits if (f.metric, f.at) in asked),
         falls=fallen,
         growths=grown,
@@ -145,6 +147,7 @@ def _verdict(
     fits: tuple[Fit, ...],
     found: tuple[Break, ...],
     late: tuple[Edge, ...],
+    judged: tuple[Judged, ...],
 ) -> str:
     if sweep.runs.empty:
         return "No run has ended yet."
@@ -152,8 +155,9 @@ def _verdict(
     if sweep.finished.empty:
         return f"No law: of {count(ended, 'run')} that ended, none finished ({_fates(sweep)})."
     so_far = f"So far ({ended:,} of {count(planned, 'run')}): " if ended < planned else ""
-    law = not fits or fits[0].verdict is not Verdict.NOT_FITTED
-    said = headline(fits, found) if law or not late else _at_the_edge(late)
+    law = bool(fits) and fits[0].verdict is not Verdict.NOT_FITTED
+    other = _at_the_edge(late) if late else told.outcome(judged)
+    said = headline(fits, found) if law or not other else other
     return f"{so_far}{said}."
 
 
@@ -185,6 +189,9 @@ def lines(study: Study) -> tuple[str, ...]:
         text.append(_at_the_edge(study.edges))
     text += [sentence(fitted) for fitted in study.asked]
     text += study.findings
+    outcome = told.outcome(study.claims)
+    if outcome and outcome not in study.verdict:
+        text.append(outcome)
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")

@@ -57,6 +57,25 @@ def summary(judged: Sequence[Judged]) -> str:
         "no claim can be tested"
 
 
+def outcome(judged: Sequence[Judged]) -> str:
+    """The claims that the sweep was made to judge, by verdict, in one clause; empty if it has none:
+    ``of its claims fits_patterns_first (A3) holds; noise_costs_accuracy (A5) fails``."""
+    words = {Verdict.HOLDS: ("holds", "hold"), Verdict.FAILS: ("fails", "fail"),
+             Verdict.UNDECIDED: ("is undecided", "are undecided"),
+             Verdict.UNTESTED: ("cannot be tested", "cannot be tested")}
+    parts = []
+    for verdict, (one, several) in words.items():
+        names = [_name(j) for j in judged if j.listed and j.verdict is verdict]
+        if names:
+            parts.append(f"{listed(names, 12)} {one if len(names) == 1 else several}")
+    return f"of its claims {'; '.join(parts)}" if parts else ""
+
+
+def _name(one: Judged) -> str:
+    name = one.claim.id.rpartition("/")[2]
+    return f"{name} ({one.claim.number})" if one.claim.number else name
+
+
 def across(several: Sequence[Sequence[Judged]]) -> list[str]:
     """Of several sweeps: a line a claim, with its verdict and effects in the sweeps that were made
     to judge it (in all that test it, where none was), then how it came out elsewhere; last, those
