@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-from analysis.crossed import Interval
+from analysis.crossed import MIN_SEEDS, Interval
 from analysis.frames import Sweep
 
 Side: TypeAlias = Literal["above", "below", "within", "outside"]
@@ -53,7 +53,7 @@ class Effect:
     def verdict(self) -> Verdict:
         """Of this effect alone."""
         low, high, bound = self.interval.low, self.interval.high, self.bound
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if not (math.isfinite(low) and math.isfinite(high)) or self.tied:
             return Verdict.UNDECIDED
         inside = {"above": low > bound, "below": high < bound,
                   "within": -bound < low and high < bound, "outside": low > bound or high < -bound}
@@ -62,6 +62,13 @@ class Effect:
         if inside[self.side]:
             return Verdict.HOLDS
         return Verdict.FAILS if beyond[self.side] else Verdict.UNDECIDED
+
+    @property
+    def tied(self) -> bool:
+        """Whether fewer than five seeds gave one and the same value, as ranks and shares of few
+        cells do: then their spread says nothing of chance, and they decide nothing."""
+        still = self.interval.low == self.interval.high
+        return still and self.unit == "seed" and self.units < MIN_SEEDS
 
     @property
     def decides(self) -> str:
@@ -74,6 +81,8 @@ class Effect:
             return f"runs in which {self.name} can be measured"
         if not (math.isfinite(low) and math.isfinite(high)):
             return f"more {self.unit}s: there is no interval from {self.units}"
+        if self.tied:
+            return f"{MIN_SEEDS} seeds: all {self.units} gave the same value"
         edge = abs(value) if self.side in ("within", "outside") else value
         gap = abs(edge - self.bound)
         half = max(value - low, high - value)  # one end may be cut at that of the range

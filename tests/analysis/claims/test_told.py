@@ -47,3 +47,15 @@ def test_over_several_sweeps_the_one_made_for_a_claim_speaks_first():
     assert "holds (made)" in head
     assert any("elsewhere: fails (other)" in line for line in text)
     assert text[-1] == "tested nowhere: paper/b"
+
+
+@pytest.mark.parametrize(("seeds", "unit", "verdict"), [
+    (2, "seed", "undecided"),  # ranks of few cells tie by chance
+    (4, "seed", "undecided"),
+    (5, "seed", "holds"),
+    (3, "toy", "holds"),  # an exact model has no spread
+])
+def test_ties_of_a_few_seeds_decide_nothing(seeds, unit, verdict):
+    effect = Effect("Spearman", Interval(-1.0, -1.0, -1.0), -0.8, "below", seeds, unit)
+    assert str(effect.verdict) == verdict
+    assert bool(effect.decides) == (verdict == "undecided")
