@@ -169,8 +169,7 @@ def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judg
     path = selection.where(path, path["run_id"].map(done).fillna(False).astype(bool),
                            f"runs that reach train loss {number(level)}")
     one = path.groupby("run_id")[["cell", "seed", "run_lr", "batch_size"]].first()
-    one["correlation"] = [
-        _pearson(part[SHARPNESS], part[_NOISE]) for _, part in path.groupby("run_id")]
+    one["correlation"] = _pearson(path)
     interval, seeds = replicates.over_seeds(one, lambda r: r["correlation"].mean(),
                                             replicates.CORRELATION)
     cells = one.groupby(["cell", "run_lr", "batch_size"])["correlation"].mean().reset_index()
@@ -182,10 +181,15 @@ def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judg
         cells.rename(columns={"run_lr": "lr"}).to_dict("records"))
 
 
-def _pearson(x: pd.Series, y: pd.Series) -> float:
-    if len(x) < 5 or x.nunique() < 2 or y.nunique() < 2:
-        return math.nan
-    return float(np.corrcoef(x, y)[0, 1])
+def _pearson(path: pd.DataFrame) -> pd.Series:
+    """run_id -> the correlation of λ_H and λ_K along its path; NaN below five snapshots and where
+    one of the two is constant."""
+    runs = path.groupby("run_id")[[SHARPNESS, _NOISE]]
+    off = path[[SHARPNESS, _NOISE]] - runs.transform("mean")
+    both = (off[SHARPNESS] * off[_NOISE]).groupby(path["run_id"]).sum()
+    size = np.sqrt((off**2).groupby(path["run_id"]).sum()).prod(axis=1)
+    known = (runs.size() >= 5) & (runs.nunique() > 1).all(axis=1)
+    return (both / size.where(known)).clip(-1.0, 1.0)
 
 
 @claim("break_even/breaks_even_early", "F6", paper=_PAPER, grade="likely", accuracy=0.8,

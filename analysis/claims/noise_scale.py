@@ -15,6 +15,7 @@ from analysis.labels import count, fixed, number
 
 _PAPER = "McCandlish et al. 2018, An Empirical Model of Large-Batch Training"
 _SCALE = "noise_scale_simple"
+_TINY = 1e-12
 
 
 @claim("noise_scale/two_batches_are_unbiased", "H1", paper=_PAPER, grade="robust", bound=3.0,
@@ -46,8 +47,7 @@ def grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     rows = selection.path(sweep, _SCALE, "gradient_noise")
     rows = selection.where(rows, (rows["step"] > 0) & (rows[_SCALE] > 0),
                            "snapshots after step 0 with a noise scale")
-    found = pd.DataFrame([_growth(path, options["epoch"])
-                          for _, path in rows.groupby("run_id", sort=True)])
+    found = _growth(rows, options["epoch"])
     found = selection.where(found, found["epochs"] >= 2 * options["epoch"],
                             f"runs of {number(2 * options['epoch'])} epochs or more with the "
                             f"noise scale at epoch {number(options['epoch'])}")
@@ -63,14 +63,19 @@ def grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         .reset_index().to_dict("records"))
 
 
-def _growth(path: pd.DataFrame, epoch: float) -> dict[str, Any]:
-    early = path.loc[(path["epoch"] - epoch).abs().idxmin()]
-    end = path.iloc[-1]
-    near = abs(early["epoch"] - epoch) <= 0.5 * epoch
-    values = {"early": math.log(early[_SCALE]), "late": math.log(end[_SCALE])}
-    return {"cell": end["cell"], "seed": end["seed"], "lr": end["run_lr"],
-            "batch_size": end["batch_size"], "epochs": end["epoch"] if near else 0.0, **values,
-            "log_factor": values["late"] - values["early"]}
+def _growth(rows: pd.DataFrame, epoch: float) -> pd.DataFrame:
+    """A row a run: log B_simple at the snapshot nearest to the epoch and at the last, and
+    ``epochs``: where the run ends, 0 if no snapshot lies within half of the epoch."""
+    off = (rows["epoch"] - epoch).abs()
+    early = off.groupby(rows["run_id"]).idxmin()
+    end = rows.drop_duplicates("run_id", keep="last").set_index("run_id").loc[early.index]
+    found = pd.DataFrame({
+        "cell": end["cell"], "seed": end["seed"], "lr": end["run_lr"],
+        "batch_size": end["batch_size"],
+        "epochs": end["epoch"].where(off.loc[early].to_numpy() <= 0.5 * epoch, 0.0),
+        "early": np.log(rows.loc[early, _SCALE].to_numpy()), "late": np.log(end[_SCALE])})
+    return found.assign(log_factor=found["late"] - found["early"])
+
 
 
 @claim("noise_scale/steps_and_examples_trade", "H3", paper=_PAPER, grade="likely", loss=0.0,
@@ -83,13 +88,13 @@ def _growth(path: pd.DataFrame, epoch: float) -> dict[str, Any]:
             "that every batch size reaches, or as given")
 def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """η is tuned for each batch size on the mean over seeds; runs without noise, constant η."""
-    paths, runs = _paths(sweep)
-    level = options["loss"] or _common(paths, runs)
-    steps = pd.Series({run: _steps_to(path, level) for run, path in paths.items()}, name="steps")
-    runs = runs.merge(steps, left_on="run_id", right_index=True)
-    tuned = runs.groupby(["batch_size", "lr"])["steps"].agg(
-        lambda s: np.log(s).mean())
-    best = tuned[np.isfinite(tuned)].groupby("batch_size").idxmin().map(lambda pair: pair[1])
+    rows, runs = _paths(sweep)
+    level = options["loss"] or _common(rows, runs)
+    steps = runs["run_id"].map(_steps_to(rows, level)).fillna(math.inf)
+    runs = runs.assign(steps=steps, log_steps=np.log(steps))
+    reached = np.isfinite(steps).groupby([runs["batch_size"], runs["lr"]]).all()
+    tuned = runs.groupby(["batch_size", "lr"])["log_steps"].mean()[reached]
+    best = tuned.groupby("batch_size").idxmin().map(lambda pair: pair[1])
     if len(best) < 4:
         raise NotTested("at least four batch sizes that reach the same train loss")
     used = runs[runs["lr"] == runs["batch_size"].map(best)]
@@ -113,8 +118,9 @@ def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
         + ", ".join(map(str, edges)) if edges else "")
 
 
-def _paths(sweep: Sweep) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Snapshots by run, and the runs, of the setting with most batch sizes and several η each."""
+def _paths(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Snapshots, those of a run in order, and the runs, of the setting with most batch sizes and
+    several η each."""
     runs = sweep.runs[sweep.runs["status"].isin(["finished", "stopped"])
                       & (sweep.runs["label_noise"] == 0) & (sweep.runs["input_noise"] == 0)]
     if runs.empty:
@@ -126,27 +132,28 @@ def _paths(sweep: Sweep) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
     runs = runs[runs["setting"] == most][["run_id", "seed", "lr", "batch_size"]]
     rows = sweep.snapshots[sweep.snapshots["run_id"].isin(runs["run_id"])
                            & sweep.snapshots["train_loss"].notna()]
-    return dict(iter(rows.groupby("run_id"))), runs[runs["run_id"].isin(rows["run_id"])]
+    return rows, runs[runs["run_id"].isin(rows["run_id"])]
 
 
-def _common(paths: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> float:
+def _common(rows: pd.DataFrame, runs: pd.DataFrame) -> float:
     """The lowest loss that at some η all runs of each batch size reach, up by a tenth."""
-    lowest = runs.assign(low=[paths[r]["train_loss"].min() for r in runs["run_id"]])
+    lowest = runs.assign(low=runs["run_id"].map(rows.groupby("run_id")["train_loss"].min()))
     return 1.1 * float(lowest.groupby(["batch_size", "lr"])["low"].max().groupby(
         "batch_size").min().max())
 
 
-def _steps_to(path: pd.DataFrame, level: float) -> float:
-    """Where the loss first crosses the level, linearly in log loss; infinite if it never does."""
-    step, loss = path["step"].to_numpy(float), np.log(path["train_loss"].clip(lower=1e-12))
-    reached = (path["train_loss"] <= level).to_numpy()
-    if not reached.any():
-        return math.inf
-    k = int(reached.argmax())
-    if k == 0:
-        return max(step[0], 1.0)
-    share = (math.log(level) - loss.iloc[k - 1]) / (loss.iloc[k] - loss.iloc[k - 1])
-    return float(step[k - 1] + share * (step[k] - step[k - 1]))
+def _steps_to(rows: pd.DataFrame, level: float) -> pd.Series:
+    """run_id -> where the loss first crosses the level, linearly in log loss; runs that never do
+    are left out."""
+    path = rows[["run_id", "step"]].assign(log=np.log(rows["train_loss"].clip(lower=_TINY)))
+    before = path.shift().where(path["run_id"] == path["run_id"].shift())
+    here = path[rows["train_loss"] <= level].drop_duplicates("run_id")
+    before = before.loc[here.index]
+    share = (math.log(max(level, _TINY)) - before["log"]) / (here["log"] - before["log"])
+    steps = before["step"] + share * (here["step"] - before["step"])
+    steps = steps.fillna(here["step"].clip(lower=1.0))  # there at its first snapshot
+    return pd.Series(steps.to_numpy(float), index=here["run_id"])
+
 
 
 def _trade(part: pd.DataFrame) -> dict[str, float] | None:

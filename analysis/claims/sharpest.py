@@ -36,20 +36,9 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Both over the cells of a seed. Runs without a snapshot at step 0 are left out."""
     path = _of_sgd(sweep, selection.path(sweep, SHARPNESS, "spectrum"))
     path, short = _trained(sweep, path, options["accuracy"])
-    found = []
-    for run_id, run in path.groupby("run_id"):
-        values = run[SHARPNESS].to_numpy(float)
-        if run["step"].iloc[0] != 0 or len(values) < 3 or values[0] <= 0:
-            continue
-        peak = int(values.argmax())
-        found.append({"run_id": run_id, "seed": run["seed"].iloc[0], "lr": run["run_lr"].iloc[0],
-                      "batch_size": run["batch_size"].iloc[0],
-                      "peak_epoch": run["epoch"].iloc[peak], "epochs": run["epoch"].iloc[-1],
-                      "log_rise": math.log(max(values[1:].max(), 1e-300) / values[0]),
-                      "inside": float(0 < peak < len(values) - 1)})
-    if not found:
+    frame = _rises(path)
+    if frame.empty:
         raise NotTested("finished runs with λ₁ above 0 at step 0 and at two later snapshots")
-    frame = pd.DataFrame(found)
     rise, seeds = replicates.over_seeds(frame, lambda one: one["log_rise"].mean())
     inside, by = replicates.over_seeds(frame, lambda one: one["inside"].mean(), replicates.SHARE)
     return Judgement(
@@ -57,8 +46,25 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
          Effect("share of runs that peak inside", inside, options["share"], "above", by)),
         f"λ₁ becomes {number(math.exp(rise.value))} times that of step 0 (geometric mean over "
         f"runs), its peak lies at epoch {fixed(frame['peak_epoch'].median())} (median)",
-        "over whole runs", found,
+        "over whole runs", frame.to_dict("records"),
         f"{short}what it rises from is the start's own curvature, set by init and init_scale")
+
+
+def _rises(path: pd.DataFrame) -> pd.DataFrame:
+    """A row a run with λ₁ above 0 at step 0 and at two later snapshots or more; those of a run in
+    order."""
+    start, end = (path.drop_duplicates("run_id", keep=k).set_index("run_id")
+                  for k in ("first", "last"))
+    by_run = path.groupby("run_id")[SHARPNESS]
+    peak = path.loc[by_run.idxmax()].set_index("run_id").loc[start.index]
+    later = path[path["step"] > 0].groupby("run_id")[SHARPNESS].max().reindex(start.index)
+    known = (start["step"] == 0) & (start[SHARPNESS] > 0) & (by_run.size().loc[start.index] >= 3)
+    frame = pd.DataFrame({
+        "seed": start["seed"], "lr": start["run_lr"], "batch_size": start["batch_size"],
+        "peak_epoch": peak["epoch"], "epochs": end["epoch"],
+        "log_rise": np.log(later.clip(lower=1e-300)[known] / start.loc[known, SHARPNESS]),
+        "inside": ((peak["step"] > 0) & (peak["step"] < end["step"])).astype(float)})
+    return frame[known].reset_index()
 
 
 @claim("sharpest/peak_falls", "C2", paper=_PAPER, grade="robust", bound=-0.5,
