@@ -65,7 +65,8 @@ def own(chosen: Chosen, base_dir: Path) -> "tuple[Claim, ...]":
             try:
                 found.append(_claim(name, base_dir, "claims"))
             except InputError as error:
-                found.append(missing(name, f"{error.what} ({error.fix})"))
+                found.append(missing(name, f"its function ({error.what}): give this command in the "
+                                           "folder of that module, the spec's"))
     return tuple(found)
 
 

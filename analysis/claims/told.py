@@ -19,18 +19,21 @@ def effect(found: Effect) -> str:
 def lines(judged: Sequence[Judged], *, untested: bool = False) -> list[str]:
     """The claims of one sweep: verdict, number and name, then the effects and what is said.
 
-    ``untested``: also name those that the sweep cannot test, with what it lacks.
+    Of those that the sweep cannot test, the ones that its spec lists are named with what it lacks;
+    ``untested``: all of them.
     """
     found = []
     for verdict in ORDER:
         for one in (j for j in judged if j.verdict is verdict):
             found += _claim(one)
     rest = [j for j in judged if j.verdict is Verdict.UNTESTED]
-    if rest and untested:
-        found += [f"{'not tested':<10} {j.claim.number:<3} {j.claim.id}: needs {j.needs}"
-                  for j in rest]
-    elif rest:
-        found.append(f"{count(len(rest), 'claim')} cannot be tested on this sweep (--all names "
+    named = [j for j in rest if untested or j.listed]  # what the spec asks for is always answered
+    found += [f"{'not tested':<10} {j.claim.number:<3} {j.claim.id}: needs {j.needs}"
+              for j in named]
+    if len(rest) > len(named):
+        found.append(f"{count(len(rest) - len(named), 'other claim')} cannot be tested on this "
+                     "sweep (--all names them)" if named else
+                     f"{count(len(rest), 'claim')} cannot be tested on this sweep (--all names "
                      "them)")
     return found
 
@@ -51,8 +54,10 @@ def _claim(one: Judged) -> list[str]:
 def summary(judged: Sequence[Judged]) -> str:
     """``12 claims tested: 9 hold, 2 fail, 1 undecided``."""
     verdicts = [j.verdict for j in judged if j.verdict is not Verdict.UNTESTED]
-    words = {Verdict.HOLDS: "hold", Verdict.FAILS: "fail", Verdict.UNDECIDED: "undecided"}
-    parts = [f"{verdicts.count(v)} {words[v]}" for v in ORDER if v in verdicts]
+    words = {Verdict.HOLDS: ("holds", "hold"), Verdict.FAILS: ("fails", "fail"),
+             Verdict.UNDECIDED: ("undecided", "undecided")}
+    counts = {verdict: verdicts.count(verdict) for verdict in ORDER if verdict in verdicts}
+    parts = [f"{n} {words[verdict][n > 1]}" for verdict, n in counts.items()]
     return f"{count(len(verdicts), 'claim')} tested: {listed(parts)}" if parts else \
         "no claim can be tested"
 

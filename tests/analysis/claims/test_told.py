@@ -30,12 +30,18 @@ def test_the_outcome_in_one_clause(found, said):
 
 
 def test_a_claim_on_a_terminal_with_what_would_decide_it():
-    lines = told.lines([judged("a", 0.5), judged("b", None)])
+    lines = told.lines([judged("a", 0.5), judged("b", None, listed=False)])
     assert lines[0] == "undecided  A1  paper/a  (at the end)"
     assert "shift = 0.50 [−0.50, 1.50] (claimed > 0; 5 seeds)" in lines[2]
     assert any(line.strip().startswith("would decide it:") for line in lines)
     assert "1 claim cannot be tested" in lines[-1]
     assert "needs the monitor x" in told.lines([judged("b", None)], untested=True)[-1]
+
+
+def test_a_claim_that_the_spec_lists_is_answered_even_if_it_cannot_be_tested():
+    lines = told.lines([judged("a", None), judged("b", None, listed=False)])
+    assert "paper/a: needs the monitor x" in lines[0]
+    assert "1 other claim cannot be tested" in lines[1]
 
 
 def test_over_several_sweeps_the_one_made_for_a_claim_speaks_first():
@@ -59,3 +65,14 @@ def test_ties_of_a_few_seeds_decide_nothing(seeds, unit, verdict):
     effect = Effect("Spearman", Interval(-1.0, -1.0, -1.0), -0.8, "below", seeds, unit)
     assert str(effect.verdict) == verdict
     assert bool(effect.decides) == (verdict == "undecided")
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ((), "no claim can be tested"),
+    ((None,), "no claim can be tested"),
+    ((2,), "1 claim tested: 1 holds"),
+    ((2, -2, 3, 0.5, None), "4 claims tested: 2 hold, 1 fails and 1 undecided"),
+    ((-2, -3), "2 claims tested: 2 fail"),
+])
+def test_a_summary_counts_in_grammar(values, said):
+    assert told.summary([judged("a", value) for value in values]) == said
