@@ -98,17 +98,19 @@ def terms(
         top, bottom = log_ndtr(b), log_ndtr(a)
         inside = top + np.log1p(-np.exp(np.minimum(bottom - top, -1e-300)))
         value += float(inside.sum())
-        with np.errstate(over="ignore"):
+        # A trial step of the maximiser may lead so far into a tail that the exponent is lost to
+        # rounding and derivatives overflow: its likelihood is so low that the step is halved.
+        with np.errstate(over="ignore", invalid="ignore"):
             at = [np.where(np.isfinite(e), np.exp(-np.where(np.isfinite(e), e, 0) ** 2 / 2 - inside)
                            / math.sqrt(2 * math.pi), 0.0) for e in ends]
-        slope = at[1][:, None] * rows[1] - at[0][:, None] * rows[0]
-        bend = [np.where(np.isfinite(e), np.where(np.isfinite(e), e, 0) * w, 0.0)
-                for e, w in zip(ends, at, strict=True)]
-        outer = [r[:, :, None] * r[:, None] for r in rows]
-        scores[some] = slope
-        information[some] = (slope[:, :, None] * slope[:, None]
-                             + bend[1][:, None, None] * outer[1]
-                             - bend[0][:, None, None] * outer[0])
+            slope = at[1][:, None] * rows[1] - at[0][:, None] * rows[0]
+            bend = [np.where(np.isfinite(e), np.where(np.isfinite(e), e, 0) * w, 0.0)
+                    for e, w in zip(ends, at, strict=True)]
+            outer = [r[:, :, None] * r[:, None] for r in rows]
+            scores[some] = slope
+            information[some] = (slope[:, :, None] * slope[:, None]
+                                 + bend[1][:, None, None] * outer[1]
+                                 - bend[0][:, None, None] * outer[0])
     return value, scores, information
 
 

@@ -1,6 +1,7 @@
 """The censored likelihood against statsmodels, scipy's own densities, and planted times."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -108,3 +109,12 @@ def test_runs_of_a_cell_are_one_witness():
         alone = clustered(found, rows[3], np.zeros(len(rows[0])))
         halves.append(alone.interval(found, np.array([0, 1.0, 0])).half)
     assert halves[1] == pytest.approx(halves[0], rel=0.01)
+
+
+def test_a_trial_step_far_into_a_tail_says_nothing_and_is_no_better():
+    """There the exponent is lost to rounding: derivatives overflow, the likelihood is still low."""
+    design, low, high = np.ones((2, 1)), np.array([0.0, 0.0]), np.array([0.5, 0.1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        far, near = (terms(design, low, high, np.array([mean, 10.0]))[0] for mean in (1e10, 1.0))
+    assert far < near
