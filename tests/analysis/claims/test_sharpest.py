@@ -19,7 +19,7 @@ from analysis.claims.sharpest import (
 from tests.analysis.claims.sweeps import curves, planted
 from tests.analysis.planted import Planted
 
-PLAN = Planted(lr=(0.05, 0.1, 0.2), batch_size=(8, 32), seeds=4)
+PLAN = Planted(lr=(0.05, 0.1, 0.2), batch_size=(8, 32), seeds=5)
 
 
 def shape(start, peak, end, at=1.0):
