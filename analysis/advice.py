@@ -15,14 +15,16 @@ def lines(found: Sequence[Recommendation]) -> list[str]:
     text = []
     for one in found:
         where = f" ({one.setting_label})" if one.setting_label else ""
-        text += [f"{one.sweep}{where}: η for S = {one.batch_size}, by {label_of(one.metric)}",
-                 *_advice("best", one.best), *_advice("equal ratio", one.equal_ratio)]
+        text.append(f"{one.sweep}{where}: η for S = {one.batch_size}, by {label_of(one.metric)}")
+        if one.optima:
+            text += [*_advice("best", one.best), *_advice("equal ratio", one.equal_ratio)]
         if one.scaling is not None:
             law = one.scaling
             fitting = " or ".join(law.compatible()) or "neither linear scaling nor √S nor none"
             text.append(f"  law          η_best ∝ S^{_written(law.exponent)}: {fitting}")
         text += [f"  note         {words}" for words in one.cautions]
-        text.append(f"  to be surer  {one.axes}")
+        if one.axes:
+            text.append(f"  to be surer  {one.axes}")
     return text
 
 
@@ -53,7 +55,7 @@ def plain(found: Sequence[Recommendation]) -> list[dict[str, Any]]:
         "optima": [{"batch_size": o.batch_size, **_ends(o.lr), "kind": str(o.kind),
                     "best_lr": o.best, "seeds": o.seeds} for o in one.optima],
         "lost_from": [] if one.limit is None else [
-            {"batch_size": s, "lr": lr} for s, lr in one.limit.smallest_lost.items()],
+            {"batch_size": s, "lr": lr} for s, lr in one.limit.lost_from.items()],
         "cautions": list(one.cautions),
         "axes": one.axes,
     } for one in found]

@@ -119,6 +119,8 @@ def stable(boundary: Boundary | None) -> str:
 
 
 def _bounded(found: Interval) -> str:
+    if not math.isfinite(found.low) and not math.isfinite(found.high):
+        return fixed(found.value)
     return f"{fixed(found.value)} [{fixed(found.low)}, {fixed(found.high)}]"
 
 

@@ -163,8 +163,8 @@ def _follows_size(runs: pd.DataFrame, name: str) -> bool:
 
 
 def _config_columns(runs: pd.DataFrame) -> list[str]:
-    """The config columns that say something new: not a copy of an axis, a noise or the seed."""
-    known = [runs[name] for name in (*_BASE, "seed") if name in runs]
+    """The config columns that say something new: no copy of an axis, a noise, the seed or N."""
+    known = [runs[name] for name in (*_BASE, "seed", "train_size") if name in runs]
     return [
         name
         for name in runs.columns

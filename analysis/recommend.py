@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis import refusals
 from analysis.collapse import Break, breaks
 from analysis.crossed import Interval
-from analysis.errors import TableError
 from analysis.frames import Sweep
 from analysis.labels import count, label, listed, number
 from analysis.limit import Limit, limit
@@ -42,7 +42,8 @@ class Recommendation:
     """For one setting of the sweep (``setting_label``; empty where there is only one).
 
     ``best``, ``equal_ratio``: None where the sweep cannot tell, for the reasons in ``cautions``.
-    ``axes``: a line for the spec whose runs would tell more, or most.
+    A setting that the question does not fit, or of which no run finished, has one caution only.
+    ``axes``: a line for the spec whose runs would tell more, or most; why, if that is not plain.
     """
 
     sweep: str
@@ -67,8 +68,8 @@ def recommend(
     a loss (less is better), at the end of training. TableError, one sentence, where the sweep holds
     nothing to recommend from.
     """
-    _check(sweep, batch_size, metric)
-    label_noise = _noise(sweep, noise)
+    refusals.check(sweep, batch_size, metric)
+    label_noise = refusals.noise(sweep, noise)
     chosen = points(sweep, metric, END).frame
     if not metric.endswith("accuracy"):
         chosen = chosen.assign(y=-chosen["y"])
@@ -78,40 +79,19 @@ def recommend(
         words = str(runs["setting_label"].iloc[0])
         frame = chosen[chosen["run_id"].isin(runs["run_id"])]
         mine = [b for b in parted if b.setting_label == words]
-        found.append(_one(sweep, runs, frame, mine, batch_size, metric, words))
+        why = refusals.unanswered(runs, batch_size) or (
+            "" if len(frame) else f"no η: no run that finished has a {label(metric).plain}")
+        found.append(
+            _silent(sweep, metric, batch_size, words, why) if why
+            else _one(sweep, runs, frame, mine, batch_size, metric, words))
     return tuple(found)
 
 
-def _check(sweep: Sweep, batch_size: int, metric: str) -> None:
-    where = str(sweep.folder.path)
-    if sweep.runs.empty:
-        raise TableError("no run has ended yet", where=where, fix="wait, or run the sweep first")
-    known = sorted(c for c in sweep.snapshots if c.endswith(("accuracy", "_loss"))
-                   and sweep.measures(c))
-    if metric not in known:
-        raise TableError(f"{metric} is no accuracy or loss that this sweep measured", where=where,
-                         fix=f"write --metric with one of {', '.join(known)}")
-    size = int(sweep.runs["train_size"].max())
-    if not 1 <= batch_size <= size:
-        raise TableError(f"batch size {batch_size} does not fit {size} training examples",
-                         where=where, fix=f"write --batch-size from 1 to {size}")
-    if sweep.finished.empty:
-        lowest = number(float(sweep.runs["lr"].min()))
-        fates = listed(sorted(set(sweep.runs["status"])))
-        raise TableError(
-            f"none of {count(len(sweep.runs), 'run')} finished ({fates}): no η to recommend",
-            where=where, fix=f"run smaller learning rates than {lowest}")
-
-
-def _noise(sweep: Sweep, noise: float | None) -> float:
-    known = sorted(float(v) for v in sweep.runs["label_noise"].unique())
-    wanted = noise if noise is not None else (known[0] if len(known) == 1 else 0.0)
-    for value in known:
-        if math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-12):
-            return value
-    asked = f"label noise {number(wanted)}" if noise is not None else "no label noise"
-    raise TableError(f"no run of this sweep has {asked}", where=str(sweep.folder.path),
-                     fix=f"write --noise with one of {', '.join(map(number, known))}")
+def _silent(
+    sweep: Sweep, metric: str, batch_size: int, words: str, why: str, lost: Limit | None = None
+) -> Recommendation:
+    return Recommendation(
+        sweep.name, words, metric, batch_size, None, None, (), None, lost, (why,), "")
 
 
 def _one(
@@ -121,8 +101,13 @@ def _one(
     optima = tuple(_optimum(int(size), part) for size, part in frame.groupby("batch_size"))
     lost = limit(runs, sweep.snapshots, {o.batch_size: o.best for o in optima})
     if lost is not None:
-        optima = tuple(_optimum(int(size), part, lost.smallest_lost.get(int(size)))
-                       for size, part in frame.groupby("batch_size"))
+        above = frame["batch_size"].map(lost.smallest_lost).fillna(math.inf)
+        optima = tuple(_optimum(int(size), part, lost.lost_from.get(int(size)))
+                       for size, part in frame[frame["lr"] < above].groupby("batch_size"))
+    if not optima:
+        lowest = number(float(runs["lr"].min()))
+        why = f"no η: most runs were lost at every η; run smaller learning rates than {lowest}"
+        return _silent(sweep, metric, batch_size, words, why, lost)
     known = [o for o in optima if o.kind is not Kind.EDGE]
     law = scaling(known)
     best = _best(known, law, lost, batch_size)
@@ -132,10 +117,10 @@ def _one(
 
 
 def _optimum(size: int, frame: pd.DataFrame, above: float | None = None) -> Optimum:
-    """``above``: the smallest η at which training was lost: a cell of the grid without a score."""
+    """``above``: the smallest η at which training was lost, above those of ``frame``: a cell of
+    the grid without a score."""
     wide = frame.pivot_table(index="lr", columns="seed", values="y", aggfunc="mean")
     if above is not None:
-        wide = wide[wide.index < above]
         wide.loc[above] = np.nan
     return optimum(size, wide.index.to_numpy(float), wide.to_numpy(float))
 
@@ -173,36 +158,44 @@ def _beyond(known: Sequence[Optimum], batch_size: int) -> str:
 
 
 def _held(lr: Interval, lost: Limit | None, batch_size: int) -> tuple[Interval, str]:
-    """``lr`` below the limit, and a sentence where that changes the value."""
+    """``lr`` below the limit, and a sentence where that changes the value; nothing is cut where no
+    η is known to be lost."""
     if lost is None:
         return lr, ""
     stable, gone = lost.at(batch_size)
+    if math.isinf(gone):
+        return lr, _above(lr, lost, batch_size)
     held = Interval(min(lr.value, stable), min(lr.low, stable), min(lr.high, gone))
     if lr.value <= stable:
         return held, ""
-    return held, (f"cut from {number(lr.value)} to the largest η that trained "
-                  f"({lost.said(batch_size)})")
+    whence = "the largest η that trained" if stable < gone else "the smallest η run, itself lost"
+    return held, f"cut from {number(lr.value)} to {whence} ({lost.said(batch_size)})"
+
+
+def _above(lr: Interval, lost: Limit | None, batch_size: int) -> str:
+    """A sentence where ``lr`` lies above what is known to train."""
+    stable, gone = lost.at(batch_size) if lost is not None else (math.inf, math.inf)
+    if lost is None or lr.value <= stable:
+        return ""
+    where = "training was lost at such η" if lr.value >= gone else \
+        "above the largest η known to train"
+    return f"{where} ({lost.said(batch_size)})"
 
 
 def _equal_ratio(
     optima: Sequence[Optimum], parted: Sequence[Break], lost: Limit | None, batch_size: int
 ) -> Advice | None:
-    if not optima:
-        return None
+    """None where the best η at the reference is a bound only: so would be the answer."""
     first = optima[0]
+    if first.kind is Kind.EDGE:
+        return None
     k = batch_size / first.batch_size
     lr = Interval(*(k * v for v in (first.lr.value, first.lr.low, first.lr.high)))
     ratio = first.lr.value / first.batch_size
     source = f"η/S = {number(ratio)} of the best η at S = {first.batch_size}"
-    if first.kind is Kind.EDGE:
-        source += ", which lies at the grid's edge"
     validity, sound = coincide(parted, ratio, first.batch_size, batch_size)
-    stable, gone = lost.at(batch_size) if lost is not None else (math.inf, math.inf)
-    if lr.value > stable:
-        where = "training was lost at such η" if lr.value >= gone else \
-            "above the largest η known to train"
-        validity, sound = f"{validity}; {where} ({lost.said(batch_size)})", False
-    return Advice(lr, source, validity, sound and first.kind is not Kind.EDGE)
+    above = _above(lr, lost, batch_size)
+    return Advice(lr, source, "; ".join(filter(None, (validity, above))), sound and not above)
 
 
 def coincide(
@@ -241,6 +234,9 @@ def _cautions(
         none = "" if known else ", so that no optimum is known"
         found.append(f"at S = {listed(edge, 8)} the best η lies at the edge of those run{none}: "
                      "only a bound, left out of the law")
+    if optima[0].kind is Kind.EDGE:
+        found.append("equal ratio needs the best η at the smallest batch size, "
+                     f"S = {optima[0].batch_size}: it lies at the edge of those run")
     if all(o.seeds == 1 for o in optima):
         found.append("one seed: chance cannot be told from η; each optimum is known to its "
                      "neighbours on the grid only")
@@ -250,23 +246,30 @@ def _cautions(
     if cliff and any(o.seeds > 1 for o in optima):
         found.append(f"at S = {listed(cliff, 8)} the score drops steeply beside its best η, which "
                      "is known to its neighbours on the grid only")
+    if lost is not None and (gone := sorted(set(lost.lost_from) - {o.batch_size for o in optima})):
+        found.append(f"at S = {listed([str(s) for s in gone], 8)} most runs were lost from the "
+                     "smallest η on: no optimum there")
     if lost is None:
         found.append("no run diverged: where training is lost is not known")
     return tuple(found)
 
 
 def _axes(optima: Sequence[Optimum], best: Advice | None, batch_size: int) -> str:
-    """The axes whose runs would tell more."""
+    """The axes whose runs would tell more; in a comment, why those of another batch size."""
+    why = ""
     if best is not None:
         low, high = max(best.lr.low, best.lr.value / 8), min(best.lr.high, best.lr.value * 8)
         low, high, size = low / 1.5, high * 1.5, batch_size
     else:
         edge = optima[0]
         low, high, size = edge.best / 8, edge.best * 8, edge.batch_size
+        if size != batch_size:
+            why = (f"  # S = {size} first: no best η is known yet, and that at S = {size} tells "
+                   f"where to look at S = {batch_size}")
     n = max(5, math.ceil(math.log(high / low) / math.log(1.5)) + 1)
     seeds = max(5, *(o.seeds for o in optima))
     return (f"axes: {{lr: {{log: [{low:.2g}, {high:.2g}], n: {n}}}, batch_size: [{size}], "
-            f"seed: {{count: {seeds}}}}}")
+            f"seed: {{count: {seeds}}}}}{why}")
 
 
 def label_of(metric: str) -> str:

@@ -1,5 +1,6 @@
 """Sentences beside the verdict: each says what was planted, and none is said without ground."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -71,6 +72,8 @@ def test_the_boundary_in_words():
     assert said.startswith("the largest η that does not diverge goes as S to the 0.")
     assert f"of {len(runs)} runs diverged" in said
     assert stable(None) == ""
+    alone = replace(boundary(SimpleNamespace(runs=runs)), exponent=Interval(0.05, *[math.nan] * 2))
+    assert stable(alone).startswith("the largest η that does not diverge goes as S to the 0.05 (")
 
 
 def a_break(n, last, factors=(2, 4, 8)):

@@ -37,6 +37,19 @@ def test_nothing_lost_is_no_limit():
     assert limit(frame, first.iloc[:0], {8: 0.1}) is None  # step 0 was not measured
 
 
+def test_a_batch_size_at_which_nothing_was_lost_is_known_to_train():
+    """Its η is neither taken from another S nor a limit of those beside it."""
+    frame, first = runs((8, 0.1, "finished", [0.1] * 3), (8, 0.2, "diverged", [math.nan] * 3),
+                        (128, 3.2, "finished", [0.1] * 3))
+    found = limit(frame, first, {8: 0.1, 128: 3.2})
+    assert found == Limit({8: 0.1, 128: 3.2}, {8: 0.2, 128: math.inf})
+    assert found.lost_from == {8: 0.2}
+    assert found.at(128) == found.at(512) == (3.2, math.inf)
+    assert found.at(4) == found.at(8) == (0.1, 0.2)
+    assert found.at(32) == pytest.approx((0.1 * 32**0.5, math.inf))
+    assert found.said(512) == "at S = 128 none was lost up to η = 3.2"
+
+
 def test_between_batch_sizes_on_a_line_and_beyond_as_at_the_nearest():
     found = Limit({8: 0.1, 32: 0.2}, {8: 0.2, 32: 0.4})
     assert found.at(16) == pytest.approx((0.1 * 2**0.5, 0.2 * 2**0.5))

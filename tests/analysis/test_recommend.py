@@ -2,16 +2,18 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import load
 from analysis.advice import lines, plain
 from analysis.errors import TableError
-from analysis.recommend import recommend
+from analysis.recommend import _one, recommend
 from tests.analysis.curves import sweep
-from tests.analysis.planted import Planted
+from tests.analysis.planted import Planted, tables, write_frames
 
 RATIO = 0.004
 GRID = Planted(lr=tuple(RATIO * 8 * 2.0**k for k in range(-4, 9)), batch_size=(8, 16, 32, 64),
@@ -74,12 +76,78 @@ def test_it_stays_below_where_training_is_lost(tmp_path):
     assert all(o.kind == "bracketed" for o in found.optima)
 
 
+def ratios(*sizes, lost=0.007, best=0.002):
+    """Ratios in steps of two about ``best`` at S = 8 to 512, five seeds; at ``sizes`` those above
+    ``lost`` diverge. As ``_one`` takes it: the sweep, its runs, and the points of those that
+    finished."""
+    rng = np.random.default_rng(0)
+    runs = pd.DataFrame([
+        {"run_id": f"{size}-{k}-{seed}", "lr": 0.001 * 2.0**k * size, "batch_size": size,
+         "seed": seed, "final_train_loss": 0.1, "ratio": 0.001 * 2.0**k,
+         "status": "diverged" if size in sizes and 0.001 * 2.0**k > lost else "finished"}
+        for size in (8, 32, 128, 512) for k in range(-2, 4) for seed in range(5)])
+    first = runs[["run_id"]].assign(step=0, train_loss=2.3)
+    ended = runs[runs["status"] == "finished"]
+    off = np.log(ended["ratio"] / best)
+    frame = ended.assign(y=3 - 0.5 * off**2 + rng.normal(0, 0.05, len(ended)))
+    return SimpleNamespace(name="x", snapshots=first), runs, frame
+
+
+def test_no_rate_is_cut_below_one_that_finished_at_that_batch_size():
+    """Only at S = 8 was anything lost: that says nothing of S = 512, 64 times as large."""
+    found = _one(*ratios(8), [], 512, "test_accuracy", "")
+    assert found.best.lr.holds(0.002 * 512)
+    assert found.best.lr.value == pytest.approx(0.002 * 512, rel=0.1)
+    assert found.best.validity == ""
+    assert found.best.sound
+    assert "lost" not in found.equal_ratio.validity
+
+
+def test_what_lies_above_all_that_ran_is_not_cut_but_told():
+    """Nothing was lost at S = 512, and the best at S = 8, in steps of 64, lies beyond its η."""
+    sweep, runs, frame = ratios(8)
+    few = frame["batch_size"].eq(8) | frame["lr"].lt(0.0011 * 512) & frame["batch_size"].eq(512)
+    runs = runs[runs["run_id"].isin(frame[few]["run_id"]) | runs["status"].eq("diverged")]
+    found = _one(sweep, runs, frame[few], [], 512, "test_accuracy", "")
+    words = "above the largest η known to train (at S = 512 none was lost up to η = 0.512)"
+    assert words in found.equal_ratio.validity
+    assert not found.equal_ratio.sound
+    assert found.equal_ratio.lr.value > 0.512
+
+
+def test_a_batch_size_whose_smallest_rate_was_mostly_lost_has_no_optimum():
+    """Two of five seeds finished there: points without any η below the limit."""
+    sweep, runs, frame = ratios(8)
+    gone = runs["batch_size"].eq(8) & runs["seed"].gt(1)
+    runs = runs.assign(status=runs["status"].where(~gone, "diverged"))
+    found = _one(sweep, runs, frame[~frame["run_id"].isin(runs[gone]["run_id"])], [], 512,
+                 "test_accuracy", "")
+    assert [o.batch_size for o in found.optima] == [32, 128, 512]
+    assert found.best.lr.holds(0.002 * 512)
+    assert "at S = 8 most runs were lost from the smallest η on: no optimum there" in found.cautions
+
+
+def test_where_most_is_lost_at_every_rate_there_is_no_answer():
+    sweep, runs, frame = ratios()
+    gone = runs["seed"].gt(1)
+    runs = runs.assign(status=runs["status"].where(~gone, "diverged"))
+    found = _one(sweep, runs, frame[frame["seed"].lt(2)], [], 512, "test_accuracy", "")
+    assert found.best is found.equal_ratio is None
+    assert found.cautions == (
+        "no η: most runs were lost at every η; run smaller learning rates than 0.002",)
+
+
 @pytest.mark.parametrize(("best", "side"), [(lambda _: 1e3, "upper"), (lambda _: 1e-5, "lower")])
 def test_optima_at_the_edge_are_bounds_only(tmp_path, best, side):
     """What to run then goes beyond that edge."""
     (found,) = advised(tmp_path, 24, best=best)
     assert found.best is None
     assert "so that no optimum is known" in found.cautions[0]
+    assert found.equal_ratio is None
+    assert found.cautions[1] == ("equal ratio needs the best η at the smallest batch size, S = 8: "
+                                 "it lies at the edge of those run")
+    assert found.axes.endswith("  # S = 8 first: no best η is known yet, and that at S = 8 tells "
+                               "where to look at S = 24")
     low, high = json.loads(found.axes.split("log: ")[1].split("]")[0] + "]")
     assert high > max(GRID.lr) if side == "upper" else low < min(GRID.lr)
 
@@ -98,12 +166,42 @@ def test_single_rates_say_so_and_json_knows_no_infinity(tmp_path):
     assert found[0].cautions[0] == ("at S = 8, 16, 32 and 64 a single η was run to its end: no "
                                     "optimum there")
     (facts,) = json.loads(json.dumps(plain(found), allow_nan=False))
-    assert facts["equal_ratio"]["low"] is facts["equal_ratio"]["high"] is None
+    assert all(o["low"] is o["high"] is None for o in facts["optima"])
 
 
 def test_each_setting_gets_its_own(tmp_path):
     found = advised(tmp_path, 24, GRID.but(momentum=(0.0, 0.9), lr=GRID.lr[2:9], seeds=3))
     assert [one.setting_label for one in found] == ["momentum 0", "momentum 0.9"]
+
+
+def both(folder, small, large):
+    """Two sweeps as one, with the size of the training set as the spec gives it."""
+    made = [tables(one) for one in (small, large)]
+    runs, snapshots = (pd.concat(parts, ignore_index=True) for parts in zip(*made, strict=True))
+    runs["config_data_train_size"] = runs["train_size"]
+    runs["name"] = large.name
+    return load(write_frames(folder / "sweep", large, runs, snapshots))
+
+
+def test_a_setting_answers_for_its_own_size(tmp_path):
+    """512 fits 1,500 training examples, not 240; N is said once though the spec has it too."""
+    one = GRID.but(lr=(0.05,), batch_size=(8,), seeds=2, epochs=4.0)
+    found = recommend(both(tmp_path, one.but(name="small", train_size=240), one), 512)
+    assert [each.setting_label for each in found] == ["train size 240", "train size 1500"]
+    assert found[0].cautions == ("no η: batch size 512 does not fit 240 training examples",)
+    assert lines(found)[:3] == [
+        "planted (train size 240): η for S = 512, by test accuracy at the end",
+        "  note         no η: batch size 512 does not fit 240 training examples",
+        "planted (train size 1500): η for S = 512, by test accuracy at the end"]
+    assert plain(found)[0]["best"] is None
+
+
+def test_a_setting_of_which_no_run_finished_says_so(tmp_path):
+    one = GRID.but(lr=(0.05,), batch_size=(8,), seeds=2, epochs=4.0)
+    gone = one.but(name="small", train_size=240, diverge_above=0)
+    found = recommend(both(tmp_path, gone, one), 8)
+    assert found[0].cautions == (
+        "no η: none of 2 runs finished (diverged); run smaller learning rates than 0.05",)
 
 
 def test_noise_selects_and_loss_is_minimised(tmp_path):
@@ -115,7 +213,8 @@ def test_noise_selects_and_loss_is_minimised(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "size", "what", "fix"), [
-    ({"noise": 0.2}, 24, "no run of this sweep has label noise 0.2", "with one of 0"),
+    ({"noise": 0.2}, 24, "no run of this sweep has label noise 0.2",
+     "this sweep has no label noise: leave --noise out"),
     ({"metric": "hessian_lambda_max"}, 24, "no accuracy or loss", "with one of test_accuracy"),
     ({}, 5000, "does not fit 1500 training examples", "from 1 to 1500"),
     ({}, 0, "batch size 0 does not fit", "from 1 to 1500")])
@@ -138,8 +237,6 @@ def test_a_sweep_in_which_all_diverged_names_the_smallest_rate(tmp_path):
 
 
 def test_an_empty_sweep_is_told(tmp_path):
-    from tests.analysis.planted import tables, write_frames
-
     runs, snapshots = tables(GRID.but(lr=(0.02,), seeds=1))
     folder = write_frames(tmp_path / "sweep", GRID, runs.iloc[:0], snapshots.iloc[:0])
     with pytest.raises(TableError, match="no run has ended yet"):

@@ -41,7 +41,7 @@ def test_json_is_one_list(folder):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (("--batch-size", 24, "--noise", 0.5), "no run of this sweep has label noise 0.5"),
+    (("--batch-size", 24, "--noise", 0.5), "this sweep has no label noise: leave --noise out"),
     (("--batch-size", 9999), "write --batch-size from 1 to 1500"),
     (("--batch-size", 24, "--metric", "taste"), "taste is no accuracy or loss"),
     (("--batch-size", "many"), "'many' is not a valid integer"),
