@@ -113,7 +113,8 @@ def _one(
     best = _best(known, law, lost, batch_size)
     return Recommendation(
         sweep.name, words, metric, batch_size, best, _equal_ratio(optima, parted, lost, batch_size),
-        optima, law, lost, _cautions(optima, known, lost), _axes(optima, best, batch_size))
+        optima, law, lost, _cautions(optima, known, lost),
+        _axes(optima, best, lost, batch_size))
 
 
 def _optimum(size: int, frame: pd.DataFrame, above: float | None = None) -> Optimum:
@@ -148,6 +149,8 @@ def _best(
     if own is not None and (law is None or own.lr.low * lr.high > own.lr.high * lr.low):
         lr, validity = own.lr, ""
         source = f"the runs at S = {batch_size} themselves ({own.kind})"
+    if lr.value >= _all_lost_from(lost, batch_size):
+        return None
     lr, cut = _held(lr, lost, batch_size)
     return Advice(lr, source, "; ".join(filter(None, (validity, cut))), not (validity or cut))
 
@@ -155,6 +158,12 @@ def _best(
 def _beyond(known: Sequence[Optimum], batch_size: int) -> str:
     low, high = known[0].batch_size, known[-1].batch_size
     return f"S = {batch_size} lies outside of the batch sizes run ({low} to {high}): extrapolated"
+
+
+def _all_lost_from(lost: Limit | None, batch_size: int) -> float:
+    """The smallest η run at that batch size where it was lost: none is known to train; else ∞."""
+    stable, gone = lost.at(batch_size) if lost is not None else (0.0, math.inf)
+    return gone if stable >= gone else math.inf
 
 
 def _held(lr: Interval, lost: Limit | None, batch_size: int) -> tuple[Interval, str]:
@@ -168,8 +177,8 @@ def _held(lr: Interval, lost: Limit | None, batch_size: int) -> tuple[Interval, 
     held = Interval(min(lr.value, stable), min(lr.low, stable), min(lr.high, gone))
     if lr.value <= stable:
         return held, ""
-    whence = "the largest η that trained" if stable < gone else "the smallest η run, itself lost"
-    return held, f"cut from {number(lr.value)} to {whence} ({lost.said(batch_size)})"
+    return held, (f"cut from {number(lr.value)} to the largest η that trained "
+                  f"({lost.said(batch_size)})")
 
 
 def _above(lr: Interval, lost: Limit | None, batch_size: int) -> str:
@@ -254,12 +263,16 @@ def _cautions(
     return tuple(found)
 
 
-def _axes(optima: Sequence[Optimum], best: Advice | None, batch_size: int) -> str:
+def _axes(
+    optima: Sequence[Optimum], best: Advice | None, lost: Limit | None, batch_size: int
+) -> str:
     """The axes whose runs would tell more; in a comment, why those of another batch size."""
     why = ""
     if best is not None:
         low, high = max(best.lr.low, best.lr.value / 8), min(best.lr.high, best.lr.value * 8)
         low, high, size = low / 1.5, high * 1.5, batch_size
+    elif math.isfinite(high := _all_lost_from(lost, batch_size)):
+        low, size = high / 16, batch_size
     else:
         edge = optima[0]
         low, high, size = edge.best / 8, edge.best * 8, edge.batch_size

@@ -125,6 +125,10 @@ def test_a_batch_size_whose_smallest_rate_was_mostly_lost_has_no_optimum():
     assert [o.batch_size for o in found.optima] == [32, 128, 512]
     assert found.best.lr.holds(0.002 * 512)
     assert "at S = 8 most runs were lost from the smallest η on: no optimum there" in found.cautions
+    there = _one(sweep, runs, frame[~frame["run_id"].isin(runs[gone]["run_id"])], [], 8,
+                 "test_accuracy", "")
+    assert there.best is None  # what the law says, 0.016, lies above 0.002, which was lost
+    assert "0.002], n: 8}, batch_size: [8]" in there.axes  # below it
 
 
 def test_where_most_is_lost_at_every_rate_there_is_no_answer():
