@@ -72,6 +72,7 @@ class Boundary:
         self._known = [Threshold(*map(math.log, kept)) for kept in ends if kept]
         lines = self._lines
         self._pending: list[set[Point]] = [set() for _ in lines]
+        self._told: set[Point] = set()
         self._failed = [0 for _ in lines]
 
     def ask(self, width: int) -> list[Point]:
@@ -89,13 +90,12 @@ class Boundary:
         found, first = [], self._first_seed(line, width)
         for i, x in enumerate(self._known[line].next(width, beliefs[line], soft)):
             seed = {"seed": (first + i) % self.seeds} if self.seeds > 1 else {}
-            value = float(f"{math.exp(x):.12g}")
-            found.append(Point({self.name: value, **self._lines[line], **seed}))
+            found.append(self._new(line, x, seed, found))
         self._pending[line].update(found)
         return found
 
     def adopt(self, points: Sequence[Point]) -> None:
-        """Takes over points that are under way."""
+        """Takes over an ask of an earlier session."""
         for point in points:
             line = self._line(point.values)
             if line is not None:
@@ -103,15 +103,18 @@ class Boundary:
 
     def tell(self, point: Point, outcome: Outcome) -> None:
         """What became of a point, asked for or not: unstable if at least half of its seeds
-        diverged. A point of no line of this space is passed over."""
+        diverged. A point of no line of this space is passed over; one told before counts once."""
         line = self._line(point.values)
         if line is None:
             return
         self._pending[line].discard(point)
+        if point in self._told:
+            return
         if outcome.status == "failed":
             self._failed[line] += 1
             return
         self._failed[line] = 0
+        self._told.add(point)
         known, at = self._known[line], math.log(point.values[self.name])
         for end in (known.low, known.high):  # which rounding may have moved it from
             at = end if math.isclose(at, end, rel_tol=1e-9, abs_tol=1e-9) else at
@@ -126,6 +129,19 @@ class Boundary:
     def edges(self) -> tuple[Edge, ...]:
         """What is known of each line."""
         return tuple(self._edge(i) for i in range(len(self._lines)))
+
+    def _new(self, line: int, x: float, seed: Scalars, chosen: Sequence[Point]) -> Point:
+        """The point at log η = ``x``, or beside it, towards the middle of the line, where that is
+        known: to train the same run again would say nothing."""
+        known = self._known[line]
+        step = math.log1p(self.resolution) / 4
+        step = -step if x > (known.low + known.high) / 2 else step
+        while True:
+            value = float(f"{math.exp(x):.12g}")
+            point = Point({self.name: value, **self._lines[line], **seed})
+            if point not in self._told and point not in chosen:
+                return point
+            x += step
 
     def _line(self, point: Scalars) -> int | None:
         alike = (i for i, line in enumerate(self._lines)

@@ -68,7 +68,7 @@ class Law:
         return best
 
     def adopt(self, points: Sequence[Point]) -> None:
-        """Takes over points that are under way."""
+        """Takes over an ask of an earlier session, as if it had just been given."""
         self._packs += 1 if points else 0
         self._pending |= dict.fromkeys(points)
 
@@ -88,6 +88,23 @@ class Law:
             scaled = _scaled(self.metric, value)
             if math.isfinite(scaled):
                 self._values[point] = scaled
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The exponents as fitted to what was told, as lines of a terminal; none before they can be
+        told."""
+        error = self.deviation
+        if math.isnan(error):
+            return ()
+        rows, y = self._told()
+        weights = 1 / np.sqrt(self._scatter(list(self._values)))
+        last = np.linalg.lstsq(rows * weights[:, None], y * weights, rcond=None)[0][-2:]
+        if self.exponent == "both":
+            return (f"a = {last[0]:.3g}, b = {last[1]:.3g} in {self.metric} ∝ η^a·S^b, standard "
+                    f"error {error:.2g} (root of the mean variance)",)
+        name = "a + b" if self.exponent == "sum" else self.exponent
+        value = float(np.array(_COMBINATIONS[self.exponent]) @ last)
+        return (f"{name} = {value:.3g} in {self.metric} ∝ η^a·S^b, standard error {error:.2g}",)
 
     @property
     def deviation(self) -> float:

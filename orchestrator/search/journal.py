@@ -37,6 +37,12 @@ class Journal:
         names = sorted(n for n in self._store.names(self._folder) if n.endswith(".json"))
         return [self._read(name) for name in names]
 
+    @property
+    def last(self) -> int:
+        """The largest number of an ask; 0 before the first. Numbers may be lacking in between."""
+        stems = (n.removesuffix(".json") for n in self._store.names(self._folder))
+        return max((int(s) for s in stems if s.isdigit()), default=0)
+
     def add(self, index: int, record: Record) -> None:
         """Writes the ask number ``index``."""
         content = {

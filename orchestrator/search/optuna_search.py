@@ -9,7 +9,6 @@ that failed, or was asked for by a session that was killed before it was written
 import itertools
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,18 +21,17 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
+from orchestrator.search.given import check_private_names, fixing
 from orchestrator.search.journalfile import Lock, cut_torn_end
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range, Search
 from orchestrator.search.startup import MOST_LISTED, population, random_runs, unseen
 
 TRIES = 100  # for a point that is inside the space and new
-GIVEN_CANDIDATES = 8  # times as many, since most fit the fixed values badly
 FINITE_TRIES = 5  # where the points are few, one that is left is taken soon
 _ALONE = ("nsga2", "random")
 _PLAIN = str | int | float | bool | None
@@ -43,6 +41,7 @@ def build(setup: Setup) -> "OptunaProposer":
     """The proposer of a search, with all that its journal knows."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     setup.folder.mkdir(parents=True, exist_ok=True)
+    check_private_names()
     path = setup.folder / "journal.log"
     cut_torn_end(path)
     storage = JournalStorage(JournalFileBackend(str(path), lock_obj=Lock(path)))
@@ -79,7 +78,7 @@ class OptunaProposer:
         fixed = looking = self._unseen()
         sampler = self._draws(width, even=bool(looking))
         while len(found) < width:
-            self._study.sampler = _fixing(fixed, sampler)
+            self._study.sampler = fixing(fixed, sampler)
             point = self._new()
             if point is None and looking and not found:  # nothing with these values is inside
                 self._empty.append(looking)
@@ -143,7 +142,7 @@ class OptunaProposer:
                     return None
                 # what the sampler likes is known, or outside
                 even = optuna.samplers.RandomSampler(seed=self._seed())
-                self._study.sampler = _fixing(fixed, even)
+                self._study.sampler = fixing(fixed, even)
             trial = self._study.ask(self._distributions)
             values = {n: self._outer(n, v) for n, v in trial.params.items()}
             key = self._key(trial.params)
@@ -253,42 +252,6 @@ def _sampler(search: Search, seed: int, width: int) -> Any:
     if search.sampler == "gp":
         return samplers.GPSampler(seed=seed, n_startup_trials=options["startup"] or 10)
     return samplers.RandomSampler(seed=seed)
-
-
-def _fixing(values: Mapping[str, Any], sampler: Any) -> Any:
-    """The sampler, with some values fixed."""
-    if not values:
-        return sampler
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        kind = _Given if isinstance(sampler, optuna.samplers.TPESampler) else (
-            optuna.samplers.PartialFixedSampler)
-        return kind(dict(values), sampler)
-
-
-class _Given(optuna.samplers.PartialFixedSampler):
-    """TPE given some values: all scalars are looked at together, with the candidates' fixed ones
-    put in before they are ranked. A plain PartialFixedSampler would leave the fixed scalars out of
-    the model, and so ask at one batch size for what was good at others."""
-
-    def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, BaseDistribution]:
-        """Of all scalars, the fixed ones too."""
-        return self._base_sampler.infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study: Any, trial: Any, search_space: Mapping[str, BaseDistribution]
-                        ) -> dict[str, Any]:
-        """The best candidate that has the fixed values."""
-        inner = {n: search_space[n].to_internal_repr(v) for n, v in self._fixed_params.items()
-                 if n in search_space}
-
-        class Estimator(_ParzenEstimator):
-            def sample(self, rng: np.random.RandomState, size: int) -> dict[str, np.ndarray]:
-                drawn = super().sample(rng, size * GIVEN_CANDIDATES)
-                return {n: np.full_like(v, inner[n]) if n in inner else v
-                        for n, v in drawn.items()}
-
-        self._base_sampler._parzen_estimator_cls = Estimator
-        return self._base_sampler.sample_relative(study, trial, search_space)
 
 
 def _distribution(dimension: Any) -> BaseDistribution:

@@ -54,8 +54,8 @@ class Proposer(Protocol):
         ...
 
     def adopt(self, points: Sequence[Point]) -> None:
-        """Takes over points that were asked for in an earlier session and are still under way, as
-        if ``ask`` had just given them."""
+        """Takes over an ask of an earlier session, whole, as if ``ask`` had just given it. Those of
+        its points that have ended are told next."""
         ...
 
     def tell(self, point: Point, outcome: Outcome) -> None:

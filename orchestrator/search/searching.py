@@ -50,7 +50,7 @@ class Searching:
 
     def _resume(self) -> None:
         records = self._journal.records()
-        self._count = len(records)
+        self._count = self._journal.last
         mine = {i for record in records for ids in record.runs for i in ids}
         here = knowledge.rows_of(self._folder)
         self._rows = {r["run_id"]: r for r in here}
@@ -65,19 +65,16 @@ class Searching:
         self._write()
 
     def _take(self, record: Record) -> None:
-        """Tells what has ended of a record; adopts the rest, whose packs are in the queue."""
+        """Adopts a record as it was asked for, then tells what has ended of it."""
         waiting = {p.pack_id: {m.run_id for m in p.members} for p in self._queue}
-        adopted = []
+        self._proposer.adopt(record.points)
         for point, ids in zip(record.points, record.runs, strict=True):
             self._runs[point] = ids
             packs = [p for p, members in waiting.items() if members & set(ids)]
             for pack in packs:
                 self._open.setdefault(pack, set()).add(point)
-            if packs:
-                adopted.append(point)
-            else:
+            if not packs:
                 self._tell(point)
-        self._proposer.adopt(adopted)
 
     # asking
 
@@ -176,10 +173,7 @@ class Searching:
         """What was found, for a person; last of all."""
         if SAMPLERS[self._search.sampler].optimises:
             return self.findings.lines()
-        error = getattr(self._proposer, "deviation", None)
-        told = [] if error is None else [
-            f"standard error of the exponent {error:.3g}; its value stands with the report's laws"]
-        return [*self.findings.known_lines(), *told,
+        return [*self.findings.known_lines(), *getattr(self._proposer, "told", ()),
                 *(str(edge) for edge in getattr(self._proposer, "edges", ()))]
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from collections import Counter
 import optuna
 import pytest
 
-from orchestrator.search import section
+from orchestrator.errors import UserError
+from orchestrator.search import given, section
 from orchestrator.search.optuna_search import build
 from orchestrator.search.proposer import Outcome, Point, Setup
 
@@ -176,3 +177,18 @@ def test_equal_seeds_ask_for_equal_points(tmp_path):
     first, again, other = (build(setup(tmp_path / n, seed=s)).ask(4)
                            for n, s in (("a", 3), ("b", 3), ("c", 4)))
     assert first == again != other
+
+
+def test_an_optuna_without_the_private_names_is_refused(monkeypatch):
+    """Else TPE would go on, but ask as if the values of the pack were not given."""
+    given.check_private_names()
+    kind = optuna.samplers.TPESampler
+
+    class Renamed(kind):
+        def __init__(self, **options):
+            super().__init__(**options)
+            del self._parzen_estimator_cls
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", Renamed)
+    with pytest.raises(UserError, match="optuna>=5,<6"):
+        given.check_private_names()
