@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,17 @@ def suits_of(spec: Any, info: Any, runs: Sequence[Run]) -> Any:
     for config in {id(r.config["model"]): r.config for r in runs}.values():
         _told(spec, lambda _, c=config: suits(c), "model")
     return suits
+
+
+def contents_of(spec: Any, sizes: Iterable[int], info: Any) -> dict[int, str]:
+    """SHA-256 of the data's content by training size; a size that the data cannot have is left out.
+    """
+    found = {info.train_size: info.sha256}
+    for size in sizes:
+        if size not in found:
+            with suppress(UserError):
+                found[size] = _described(spec, size).sha256
+    return found
 
 
 def _infos(spec: Any, configs: Sequence[Mapping[str, Any]], info: Any) -> dict[int | None, Any]:

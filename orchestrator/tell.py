@@ -215,7 +215,7 @@ def ended_text(ended: Any) -> str:
     """How a sweep ended, its failures first."""
     spent = [spent_line(ended.spent)] if ended.spent else []
     return "\n".join([*_failure_lines(ended.failures, ended.folder), *_probe_endings(ended), *spent,
-                      summary_text(ended.summary), *ended.found])
+                      *ended.found, summary_text(ended.summary)])
 
 
 def ended_json(ended: Any) -> str:

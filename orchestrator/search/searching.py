@@ -15,7 +15,7 @@ from orchestrator.columns import identity_columns
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
-from orchestrator.planner import Plan
+from orchestrator.planner import Plan, contents_of
 from orchestrator.search import knowledge
 from orchestrator.search.findings import Findings
 from orchestrator.search.journal import Journal, Record
@@ -197,10 +197,13 @@ def _locked(folder: Path) -> Any:
 
 
 def _elsewhere(name: str, plan: Plan) -> list[knowledge.Row]:
-    """The rows of another sweep of the same data."""
-    swept = "config_data_train_size" not in _constants(plan)
-    return [r for r in knowledge.rows_of(Path(name).expanduser())
-            if swept or r["data_sha256"] == plan.data.sha256]
+    """The rows of another sweep of the same data: their content is compared, at the rows' size."""
+    rows = knowledge.rows_of(Path(name).expanduser())
+    contents = {plan.data.train_size: plan.data.sha256}
+    if "config_data_train_size" not in _constants(plan):  # the space has several sizes
+        sizes = {r["config_data_train_size"] for r in rows}
+        contents |= contents_of(plan.spec, sizes, plan.data)
+    return [r for r in rows if r["data_sha256"] == contents.get(r["config_data_train_size"])]
 
 
 def _constants(plan: Plan) -> Mapping[str, Any]:

@@ -17,7 +17,8 @@ SUMMARY = SimpleNamespace(lines=LINES, verdict="the law holds", path=Path("/r.ht
 
 def outcome(failures, spent=None, **probes):
     return SimpleNamespace(folder=Path("/s/tiny"), failures=failures, summary=SUMMARY, seconds=1.26,
-                           spent=spent or {}, **{"probe_failures": {}, "skipped": {}, **probes})
+                           spent=spent or {},
+                           **{"probe_failures": {}, "skipped": {}, "found": (), **probes})
 
 
 def test_a_plan_in_words_and_as_json_agree(tmp_path):
@@ -82,7 +83,7 @@ def test_an_ending():
     assert tell.ended_text(outcome({})).splitlines() == LINES
     assert json.loads(tell.ended_json(outcome({}))) == {
         "folder": "/s/tiny", "seconds": 1.3, "spent": {}, "failures": {},
-        "probe_failures": {}, "probes_skipped": {},
+        "probe_failures": {}, "probes_skipped": {}, "found": [],
         "verdict": "the law holds", "report": "/r.html", "lines": LINES}
 
 
@@ -145,3 +146,8 @@ def test_a_failure_without_a_reason(why):
 def test_the_analysis():
     assert tell.summary_text(SUMMARY).splitlines()[-1] == "report: /r.html"
     assert json.loads(tell.summary_json(SUMMARY))["verdict"] == "the law holds"
+
+
+def test_what_a_search_found_comes_before_the_analysis():
+    lines = tell.ended_text(outcome({}, found=("best: 0.9",))).splitlines()
+    assert lines == ["best: 0.9", *LINES]
