@@ -163,7 +163,7 @@ class _Trial:
 ])
 def test_a_worker_that_is_free_for_good_is_told(statuses, calls):
     told = []
-    callback = sweep._Told(Stage([], [], None), lambda: told.append(1))
+    callback = sweep._Told(Stage([], ["pack"], None), lambda: told.append(1))
     trials = [_Trial(s) for s in statuses]
     callback.on_trial_complete(1, trials, trials[0])
     assert len(told) == calls
