@@ -119,9 +119,7 @@ def _rank(sweep: Sweep, metric: str, options: Mapping[str, Any], side: str) -> J
     """Spearman correlation of η/S with the peak of a metric."""
     rows, stop_rule, note = peaks(sweep, metric, options)
     selection.levels(rows, "ratio_group", 3, "values of η/S")
-    interval, seeds = replicates.over_seeds(rows, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
-        replicates.CORRELATION)
+    interval, seeds = replicates.rank_correlation(rows, "setting", "ratio_group", "y")
     name = _NAMES[metric]
     effect = Effect(f"Spearman(η/S, peak of {name})", interval, options["bound"], side, seeds)
     return Judgement((effect,), f"the peak of {name} {'falls' if interval.value < 0 else 'rises'} "

@@ -31,9 +31,7 @@ def early_trace_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         + number(options["loss"]))
     peak = rows.loc[rows.groupby("run_id")["fisher_trace"].idxmax()]
     peak = selection.within(peak, "setting", "ratio_group", 3, "values of η/S in one setting")
-    interval, seeds = replicates.over_seeds(peak, lambda runs: replicates.over(
-        runs, "setting", lambda p: replicates.spearman(p["ratio"], p["fisher_trace"])),
-        replicates.CORRELATION)
+    interval, seeds = replicates.rank_correlation(peak, "setting", "ratio", "fisher_trace")
     table = peak.groupby(["cell", "run_lr", "batch_size", "ratio"])[
         ["fisher_trace", "epoch"]].mean().reset_index()
     ends = table.groupby("ratio")["fisher_trace"].mean()

@@ -185,9 +185,7 @@ def _trends(sweep: Sweep, rows: pd.DataFrame, columns: Mapping[str, str], bound:
         part = _one_noise(rows, noise)
         part = part[part.groupby("group")[noise].transform("nunique") >= 3]
         for word, column in columns.items() if len(part) else ():
-            interval, seeds = replicates.over_seeds(part, lambda runs, c=column, n=noise:
-                replicates.over(runs, "group", lambda p: replicates.spearman(p[n], p[c])),
-                replicates.CORRELATION)
+            interval, seeds = replicates.rank_correlation(part, "group", noise, column)
             effects.append(Effect(f"Spearman({kind}, {word})", interval, bound, side, seeds))
             mean = part.groupby(noise)[column].mean()
             said.append(f"{word} with {kind} from {fixed(mean.iloc[0])} to {fixed(mean.iloc[-1])}")

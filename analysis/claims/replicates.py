@@ -56,6 +56,15 @@ def over_seeds(
     return interval(values, range=range), len(values)
 
 
+def rank_correlation(
+    frame: pd.DataFrame, group: str, x: str, y: str
+) -> tuple[Interval, int]:
+    """Spearman correlation of two columns within each ``group``, averaged over groups: its interval
+    over seeds, and how many seeds it rests on."""
+    return over_seeds(
+        frame, lambda runs: over(runs, group, lambda part: spearman(part[x], part[y])), CORRELATION)
+
+
 def spearman(x: Sequence[float], y: Sequence[float]) -> float:
     """Rank correlation, ties at their mean rank; NaN below three points or where one is constant.
     """

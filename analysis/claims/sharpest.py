@@ -79,12 +79,8 @@ def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     found = selection.at(sweep, SHARPNESS, PEAK, "spectrum")
     frame, short = _trained(sweep, _of_sgd(sweep, found.frame), options["accuracy"])
     frame = selection.within(frame, "setting", "ratio_group", 3, "values of η/S in one setting")
-    interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
-        replicates.CORRELATION)
-    earlier, _ = replicates.over_seeds(frame, lambda runs: replicates.over(
-        runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["epoch"])),
-        replicates.CORRELATION)
+    interval, seeds = replicates.rank_correlation(frame, "setting", "ratio_group", "y")
+    earlier, _ = replicates.rank_correlation(frame, "setting", "ratio_group", "epoch")
     cells = frame.groupby(["cell", "lr", "batch_size", "ratio"])[["value", "epoch"]].median()
     lost = sum(e.count for e in found.exclusions)
     return Judgement(

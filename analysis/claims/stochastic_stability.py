@@ -32,9 +32,7 @@ def sharpness_grows_with_batch(sweep: Sweep, options: Mapping[str, Any]) -> Judg
     ends = _settled(sweep, SHARPNESS, "spectrum")
     ends = selection.within(ends, ["setting", "run_lr"], "batch_size", 3, "batch sizes at one η")
     ends = ends.assign(family=ends.groupby(["setting", "run_lr"]).ngroup())
-    rank, seeds = replicates.over_seeds(ends, lambda one: replicates.over(
-        one, "family", lambda r: replicates.spearman(r["batch_size"], r["product"])),
-        replicates.CORRELATION)
+    rank, seeds = replicates.rank_correlation(ends, "family", "batch_size", "product")
     top, by = replicates.over_seeds(ends, lambda one: one["product"].max() / 2)
     cells = _cells(ends)
     first, last = (cells.loc[cells["batch_size"] == s, "product"].mean()

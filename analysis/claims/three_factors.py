@@ -78,9 +78,7 @@ def _falls(sweep: Sweep, names: Mapping[str, str], where: At, bound: float,
         frame = found.frame
         selection.levels(frame, "ratio_group", 3, "values of η/S")
         unreached = max(unreached, sum(e.count for e in found.exclusions))
-        interval, seeds = replicates.over_seeds(frame, lambda runs: replicates.over(
-            runs, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
-            replicates.CORRELATION)
+        interval, seeds = replicates.rank_correlation(frame, "setting", "ratio_group", "y")
         effects.append(Effect(f"Spearman(η/S, {name})", interval, bound, "below", seeds))
         verb = "falls" if interval.value < 0 else "does not fall"
         said.append(f"{name} {where} {verb} with η/S: rank correlation {fixed(interval.value)} "
@@ -168,9 +166,7 @@ def memorization_costs_less(sweep: Sweep, options: Mapping[str, Any]) -> Judgeme
     runs = runs.assign(value=runs["run_id"].map(read))
     runs = runs.assign(y=logit(runs["value"].to_numpy(), runs["test_size"].to_numpy(float)))
     selection.levels(runs, "ratio_group", 3, "values of η/S that memorize as much")
-    interval, seeds = replicates.over_seeds(runs, lambda one: replicates.over(
-        one, "setting", lambda r: replicates.spearman(r["ratio_group"], r["y"])),
-        replicates.CORRELATION)
+    interval, seeds = replicates.rank_correlation(runs, "setting", "ratio_group", "y")
     cells = runs.groupby(["cell", "label_noise", "lr", "batch_size", "ratio"])["value"].mean()
     lost = path["run_id"].nunique() - len(runs)
     best, worst = (runs.loc[runs["ratio_group"] == r, "value"].mean()

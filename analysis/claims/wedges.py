@@ -147,9 +147,8 @@ def tunnels_widen(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         enough = groups.groupby(["group", "seed"])[axis].transform("nunique") >= 3
         if not enough.any():
             continue
-        interval, seeds = replicates.over_seeds(groups[enough], lambda one, a=axis, s=sign:
-            replicates.over(one, "group", lambda r: replicates.spearman(s * r[a], r["value"])),
-            replicates.CORRELATION)
+        interval, seeds = replicates.rank_correlation(
+            groups[enough].assign(along=sign * groups[axis]), "group", "along", "value")
         effects.append(Effect(f"Spearman({name}, angular width)", interval, options["bound"],
                               "above", seeds))
         said.append(f"{fixed(interval.value)} with {name}")
