@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from analysis.crossed import MIN_SEEDS, Interval
-from analysis.frames import Sweep
+from analysis.frames import STATUS_WORDS, Sweep
+from analysis.labels import listed
 
 Side: TypeAlias = Literal["above", "below", "within", "outside"]
 Grade: TypeAlias = Literal["robust", "likely", "open"]
@@ -30,7 +31,11 @@ class Verdict(StrEnum):
 
 class NotTested(Exception):
     """The sweep lacks what a test needs; the message says what, such as ``the monitor stiffness``.
-    """
+    ``of_runs``: whether it is lacking in its runs, and not in probes that need none."""
+
+    def __init__(self, needs: str, *, of_runs: bool = True) -> None:
+        super().__init__(needs)
+        self.of_runs = of_runs
 
 
 @dataclass(frozen=True)
@@ -181,8 +186,17 @@ def claim(id: str, number: str, *, paper: str, words: str, test: str, grade: Gra
 
 
 def judge(claim: Claim, sweep: Sweep, options: Mapping[str, float] | None = None) -> Judged:
-    """The claim on the sweep."""
+    """The claim on the sweep. Of what runs lack, that none has finished comes first."""
     try:
         return Judged(claim, sweep.name, claim.judge(sweep, {**claim.options, **(options or {})}))
     except NotTested as lacking:
-        return Judged(claim, sweep.name, None, str(lacking))
+        unfinished = lacking.of_runs and sweep.finished.empty
+        return Judged(claim, sweep.name, None, _finished(sweep) if unfinished else str(lacking))
+
+
+def _finished(sweep: Sweep) -> str:
+    """``a run that has finished (all 8 diverged)``."""
+    ended = sweep.runs["status"].value_counts()
+    parts = [f"{n} {STATUS_WORDS[status]}" for status, n in ended.items()]
+    told = f"all {parts[0]}" if len(parts) == 1 else listed(parts) or "none has ended"
+    return f"a run that has finished ({told})"
