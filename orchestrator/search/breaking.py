@@ -23,27 +23,40 @@ QUANTITY = "train_loss"
 @dataclass(frozen=True)
 class Parting:
     """One ratio: cells coincide with the reference up to ``last``, and no more from ``first`` on
-    (∞ where they do to the end of the space). ``state``: found or open."""
+    (∞ where they do to the end of the space). ``diverged``: whether most seeds diverge at
+    ``first``: the law breaks there at the latest. ``state``: ``found``, ``open`` (further cells
+    would tell more), ``given up`` (a cell failed, or cannot be compared), or ``no reference``: most
+    seeds diverge at the reference already, and ``last`` is 0."""
 
     ratio: float
     reference: int
     last: float
     first: float
+    diverged: bool
     state: str
 
     def __str__(self) -> str:
         """As a line of a terminal."""
-        upto = f"η/S = {self.ratio:g}: coincides with S = {self.reference} up to S = {self.last:g}"
-        end = ", the end of the space" if self.first == math.inf else f", not at {self.first:g}"
-        return f"{upto}{end}{', still open' if self.state == 'open' else ''}"
+        where = f"η/S = {self.ratio:g}"
+        if self.state == "no reference":
+            return (f"{where}: most seeds diverge at S = {self.reference} already, and nothing is "
+                    "left to compare with; begin at a smaller batch size")
+        end = f", not at {self.first:g}{', where most seeds diverge' if self.diverged else ''}"
+        if self.first == math.inf:
+            end = ", the end of the space"
+        rest = {"open": ", still open", "given up": "; given up, since a cell failed or cannot be "
+                "compared"}.get(self.state, "")
+        return f"{where}: coincides with S = {self.reference} up to S = {self.last:g}{end}{rest}"
 
 
 class BreakPoint:
     """Proposes cells at one S a pack until the break of every ratio is known to ``resolution``.
 
     The reference is ``low``. ``judge``: the break points that the tables show now. A pack takes in
-    all ratios that its S would tell something of. A ratio of which a cell failed, or cannot be
-    compared, is given up. Deterministic, as the tables are.
+    all ratios that its S would tell something of. As in the analysis a ratio's break lies before
+    its first cell that does not coincide, whatever larger ones do; a cell of which at least half of
+    the seeds diverged does not. A ratio of which a cell failed, or cannot be compared, is given up.
+    Deterministic, as the tables are.
     """
 
     def __init__(self, low: int, high: int, ratios: Sequence[float],
@@ -54,18 +67,19 @@ class BreakPoint:
         self._inside, self._judge = inside, judge
         self._pending: dict[Point, None] = {}
         self._told: dict[float, set[int]] = {r: set() for r in self._ratios}
-        self._closed: set[float] = set()
+        self._diverged: dict[float, set[int]] = {r: set() for r in self._ratios}
+        self._failed: set[float] = set()
         self._known = {r: Threshold(math.log(low), math.log(high)) for r in self._ratios}
 
     def ask(self, width: int) -> list[Point]:
         """Up to ``width`` ratios at one S."""
         busy = {p.values["ratio"] for p in self._pending}
-        free = [r for r in self._ratios if r not in busy and r not in self._closed]
+        free = [r for r in self._ratios if r not in busy and r not in self._failed]
         first = [r for r in free if self._low not in self._told[r]]
         if first:
             return self._asked(self._low, first[:width])
-        self._look()
-        wanted = {r: size for r in free if r not in self._closed
+        uncompared = self._look()
+        wanted = {r: size for r in free if r not in uncompared and r not in self._lost
                   and (size := self._next(r)) is not None}
         if not wanted:
             return []
@@ -79,39 +93,53 @@ class BreakPoint:
         self._pending |= dict.fromkeys(points)
 
     def tell(self, point: Point, outcome: Outcome) -> None:
-        """That a cell has ended; what it shows, the tables say."""
+        """That a cell has ended; what it shows, the tables say, but for whether it diverged."""
         self._pending.pop(point, None)
         ratio = point.values.get("ratio")
-        if ratio in self._told:
-            self._told[ratio].add(point.values["batch_size"])
-            if outcome.status == "failed":
-                self._closed.add(ratio)
+        if ratio not in self._told:
+            return
+        self._told[ratio].add(point.values["batch_size"])
+        if outcome.diverged >= 0.5:
+            self._diverged[ratio].add(point.values["batch_size"])
+        elif outcome.status == "failed":
+            self._failed.add(ratio)
 
     @property
     def edges(self) -> tuple[Parting, ...]:
         """What is known of each ratio."""
-        self._look()
-        return tuple(self._parting(r) for r in self._ratios)
+        uncompared = self._look()
+        return tuple(self._parting(r, r in uncompared) for r in self._ratios)
+
+    @property
+    def _lost(self) -> set[float]:
+        """Ratios without a reference."""
+        return {r for r, sizes in self._diverged.items() if self._low in sizes}
 
     def _asked(self, size: int, ratios: Sequence[float]) -> list[Point]:
         found = [Point({"ratio": r, "batch_size": size}) for r in ratios]
         self._pending |= dict.fromkeys(found)
         return found
 
-    def _look(self) -> None:
-        """Judges the tables anew: each verdict may change as the yardstick grows."""
-        if not any(self._told.values()):
-            return
-        breaks = [b for b in self._judge() if b.reference == self._low]
+    def _look(self) -> set[float]:
+        """Judges the tables anew, since a verdict may change as the yardstick grows. The ratios of
+        which a cell that has ended cannot be compared."""
+        breaks = [b for b in self._judge() if b.reference == self._low] if any(
+            self._told.values()) else []
+        uncompared = set()
         for ratio in self._ratios:
-            known = Threshold(math.log(self._low), math.log(self._high), (math.log(self._low),))
             mine = [b for b in breaks if math.isclose(b.ratio, ratio, rel_tol=1e-6)]
-            for step in mine[0].steps if mine else ():
-                if step.coincides is not None:
-                    known = known.told(math.log(step.batch_size), unstable=not step.coincides)
-                elif step.batch_size in self._told[ratio]:
-                    self._closed.add(ratio)
+            verdicts = {step.batch_size: step.coincides for step in mine[0].steps} if mine else {}
+            verdicts |= dict.fromkeys(self._diverged[ratio], False)
+            known = Threshold(math.log(self._low), math.log(self._high), (math.log(self._low),))
+            for size in sorted(self._told[ratio] | verdicts.keys()):
+                if size > self._low and known.smallest_unstable == math.inf:
+                    verdict = verdicts.get(size)
+                    if verdict is None:
+                        uncompared.add(ratio)
+                    else:
+                        known = known.told(math.log(size), unstable=not verdict)
             self._known[ratio] = known
+        return uncompared
 
     def _next(self, ratio: float) -> int | None:
         """The S that halves what is not known of a ratio; None where it is known enough."""
@@ -129,19 +157,17 @@ class BreakPoint:
         return new and self._inside({"ratio": ratio, "batch_size": size})
 
     def _bracket(self, ratio: float) -> tuple[float, float]:
-        known = self._known[ratio]
-        if known.sharp:
-            first = known.smallest_unstable
-            return round(math.exp(known.largest_stable)), \
-                first if first == math.inf else round(math.exp(first))
-        belief = known.belief()
-        return math.exp(belief.quantile(0.025)), math.exp(belief.quantile(0.975))
+        first = self._known[ratio].smallest_unstable
+        return (round(math.exp(self._known[ratio].largest_stable)),
+                first if first == math.inf else round(math.exp(first)))
 
-    def _parting(self, ratio: float) -> Parting:
+    def _parting(self, ratio: float, uncompared: bool) -> Parting:
+        if ratio in self._lost:
+            return Parting(ratio, self._low, 0, self._low, True, "no reference")
         last, first = self._bracket(ratio)
-        known = self._low in self._told[ratio] and ratio not in self._closed
-        done = known and self._next(ratio) is None
-        return Parting(ratio, self._low, last, first, "found" if done else "open")
+        known = self._low in self._told[ratio] and self._next(ratio) is None
+        state = "given up" if uncompared or ratio in self._failed else "found" if known else "open"
+        return Parting(ratio, self._low, last, first, first in self._diverged[ratio], state)
 
 
 def build(setup: Setup) -> BreakPoint:

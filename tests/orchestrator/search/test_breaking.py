@@ -18,23 +18,29 @@ TRUE = dict(zip(RATIOS, (300.0, 70.0, 20.0), strict=True))
 class Tables:
     """What has been run, and what the analysis would say of it."""
 
-    def __init__(self, yardstick=True):
-        self.cells, self.yardstick = {}, yardstick
+    def __init__(self, yardstick=True, limit=math.inf, odd=()):
+        """From η = ``limit`` on most seeds diverge; ``odd``: S that never coincide."""
+        self.cells, self.yardstick, self.limit, self.odd = {}, yardstick, limit, odd
 
     def judge(self):
-        return [Break("train_loss", r, "", min(sizes), 5, tuple(
-            Step(s / min(sizes), s, r * s, 1.0, 1.0, 0,
-                 s <= TRUE[r] if self.yardstick else None)
-            for s in sorted(sizes) if s > min(sizes)), UNKNOWN)
-            for r, sizes in self.cells.items() if len(sizes) > 1]
+        """Without cells that diverged: they have no curve."""
+        whole = {r: [s for s in sorted(sizes) if r * s < self.limit]
+                 for r, sizes in self.cells.items()}
+        return [Break("train_loss", r, "", sizes[0], 5, tuple(
+            Step(s / sizes[0], s, r * s, 1.0, 1.0, 0,
+                 s <= TRUE[r] and s not in self.odd if self.yardstick else None)
+            for s in sizes[1:]), UNKNOWN)
+            for r, sizes in whole.items() if len(sizes) > 1]
 
     def run(self, one, width=3, budget=100):
         runs = []
         while len(runs) < budget and (points := one.ask(width)):
             assert len({p.values["batch_size"] for p in points}) == 1
             for p in points:
-                self.cells.setdefault(p.values["ratio"], set()).add(p.values["batch_size"])
-                one.tell(p, Outcome("finished"))
+                ratio, size = p.values["ratio"], p.values["batch_size"]
+                self.cells.setdefault(ratio, set()).add(size)
+                gone = ratio * size >= self.limit
+                one.tell(p, Outcome("diverged", {}, 0.8) if gone else Outcome("finished"))
             runs += points
         return runs
 
@@ -80,7 +86,48 @@ def test_what_fails_or_cannot_be_compared_is_given_up(yardstick):
         for p in search.ask(3):
             search.tell(p, Outcome("failed"))
     assert len(tables.run(search)) <= 6
-    assert all(found.state == "open" for found in search.edges)
+    assert all(found.state == "given up" for found in search.edges)
+    assert "given up, since a cell failed or cannot be compared" in str(search.edges[0])
+    assert search.ask(3) == []
+
+
+def test_a_cell_that_diverged_closes_the_bracket():
+    """The law breaks there at the latest: for each ratio before its curves would part."""
+    tables = Tables(limit=0.2)
+    search = one(tables)
+    assert len(tables.run(search)) < 30
+    for found in search.edges:
+        assert (found.state, found.diverged) == ("found", True)
+        assert found.last < 0.2 / found.ratio <= found.first <= max(1.1 * found.last, found.last + 1)
+        assert f"not at {found.first:g}, where most seeds diverge" in str(found)
+
+
+def test_a_ratio_whose_reference_diverges_is_left():
+    tables = Tables(limit=0.1)  # 0.016 · 8 > 0.1
+    search = one(tables)
+    runs = tables.run(search)
+    assert [p.values["batch_size"] for p in runs if p.values["ratio"] == 1.6e-2] == [8]
+    assert [e.state for e in search.edges] == ["found", "found", "no reference"]
+    assert "most seeds diverge at S = 8 already" in str(search.edges[2])
+
+
+def test_all_that_diverges_ends_the_search():
+    tables = Tables(limit=0.0)
+    search = one(tables)
+    assert len(tables.run(search)) == len(RATIOS)
+    assert all(e.state == "no reference" for e in search.edges)
+
+
+def test_the_first_cell_that_parts_is_the_break_whatever_larger_ones_do():
+    """As in the report. S = 36 stands apart below the break of 300: what is larger is not tried."""
+    tables = Tables(odd=range(30, 41))
+    search = one(tables)
+    assert len(tables.run(search)) < 30
+    tables.cells[RATIOS[0]] |= {36}
+    search.tell(Point({"ratio": RATIOS[0], "batch_size": 36}), Outcome("finished"))
+    tables.run(search)
+    assert search.edges[0].first <= 36
+    assert search.edges[0].state == "found"
 
 
 def test_points_under_way_keep_their_ratio_busy():
