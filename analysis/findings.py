@@ -130,12 +130,16 @@ def grown(found: Growth) -> str:
     sizes = sorted({b.train_size for b in found.breaks})
     over = f"(N from {sizes[0]:,} to {sizes[-1]:,}, {count(found.ratios, 'ratio')})"
     if found.verdict == "no break":
-        return f"by {what} runs of equal η/S do not part at any N {over}"
+        return (f"by {what} runs of equal η/S do not part at any N up to a factor of "
+                f"{number(found.largest)}, the largest that all N have {over}: whether N matters "
+                "takes larger ones")
     verdicts = {"later": "part later", "earlier": "part earlier",
                 "undecided": "may or may not part later"}
     return (
         f"by {what} runs of equal η/S {verdicts[found.verdict]} the more training examples there "
         f"are: the break moves by {_bounded(found.slope)} doublings of S a doubling of N {over}"
+        + (f"; a break beyond {number(found.largest)} times, the largest factor that all N have, "
+           "counts as there" if found.censored else "")
     )
 
 

@@ -6,7 +6,7 @@ Two questions. Does a metric follow the noise scale η·N/S of Smith & Le (2018,
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -91,10 +91,15 @@ def _place(found: Interval, margin: float) -> str:
 @dataclass(frozen=True)
 class Growth:
     """The break point against N. ``breaks``: those of one quantity at the ratios that several N
-    share. ``slope``: by how many doublings the last factor that coincides moves with a doubling of
-    N, averaged over ``ratios``; its interval resamples seeds, the same in all N (percentiles).
-    Where all runs of a family coincide up to the grid's end the slope is a lower bound.
-    ``verdict``: later, earlier, undecided, or "no break" where none is within the grid."""
+    share, each on the factors that all N of its ratio have. ``slope``: by how many doublings the
+    last factor that coincides moves with a doubling of N, averaged over the ``ratios`` at which
+    any N breaks; its interval resamples seeds, the same in all N (percentiles). ``verdict``: later,
+    earlier, undecided, or "no break" where none is within those factors.
+
+    A break beyond the last shared factor counts as being there, whatever N is. That shrinks the
+    slope towards 0 and keeps its sign where the break moves one way with N; taken at the end of
+    each N's own grid it would grow with N because S ≤ N.
+    """
 
     quantity: str
     setting_label: str
@@ -103,14 +108,24 @@ class Growth:
     slope: Interval
     verdict: str
 
+    @property
+    def largest(self) -> float:
+        """The largest factor up to which any ratio was compared."""
+        return max(b.steps[-1].factor for b in self.breaks)
+
+    @property
+    def censored(self) -> bool:
+        """Whether some N does not break within the factors that are compared."""
+        return any(b.last.value >= b.steps[-1].factor for b in self.breaks)
+
 
 def growth(breaks: Iterable[Break]) -> tuple[Growth, ...]:
     """Whether the break comes later for larger N, for each quantity and setting that has several
     N at one ratio."""
     found = []
     for (quantity, label), some in _grouped(breaks, lambda b: (b.quantity, b.sizeless_label)):
-        families = [part for _, part in _grouped(some, lambda b: _rounded(b.ratio))
-                    if len({b.train_size for b in part}) > 1]
+        families = [cut for _, part in _grouped(some, lambda b: _rounded(b.ratio))
+                    if (cut := _shared(part))]
         if families:
             found.append(_growth(quantity, label, families))
     return tuple(found)
@@ -128,24 +143,40 @@ def _rounded(ratio: float) -> float:
     return float(f"{ratio:.6g}")
 
 
+def _shared(family: Sequence[Break]) -> tuple[Break, ...]:
+    """The breaks of one ratio from the same smallest batch, in order of N, on the factors that all
+    of them have; empty if several N share none."""
+    least = min(b.reference for b in family)
+    family = sorted((b for b in family if b.reference == least), key=lambda b: b.train_size)
+    shared = sorted(set.intersection(*({step.factor for step in b.steps} for b in family)))
+    if not shared or len({b.train_size for b in family}) < 2:
+        return ()
+    known = np.array([1.0, *shared])
+
+    def on(factors: np.ndarray | float) -> np.ndarray:
+        return known[np.searchsorted(known, factors, side="right") - 1]
+
+    return tuple(replace(
+        b, steps=tuple(step for step in b.steps if step.factor in shared), draws=on(b.draws),
+        last=Interval(*(float(on(end)) for end in (b.last.value, b.last.low, b.last.high))))
+        for b in family)
+
+
 def _growth(quantity: str, label: str, families: Sequence[Sequence[Break]]) -> Growth:
+    everyone = tuple(b for part in families for b in part)
+    broken = [part for part in families if any(b.last.value < b.steps[-1].factor for b in part)]
     slopes, draws = [], []
-    families = [sorted(family, key=lambda b: b.train_size) for family in families]
-    for family in families:
+    for family in broken:
         n = np.log2([b.train_size for b in family])
         weight = (n - n.mean()) / ((n - n.mean()) ** 2).sum()
         slopes.append(float(weight @ np.log2([b.last.value for b in family])))
         draws.append(weight @ np.log2([b.draws for b in family]))
+    if not broken:
+        return Growth(quantity, label, len(families), everyone, UNKNOWN, "no break")
     low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
     slope = Interval(float(np.mean(slopes)), float(low), float(high))
-    everyone = tuple(b for part in families for b in part)
-    if all(b.first_broken is None for b in everyone):
-        verdict = "no break"
-    elif slope.low > 0:
-        verdict = "later"
-    else:
-        verdict = "earlier" if slope.high < 0 else "undecided"
-    return Growth(quantity, label, len(families), everyone, slope, verdict)
+    verdict = "later" if slope.low > 0 else "earlier" if slope.high < 0 else "undecided"
+    return Growth(quantity, label, len(broken), everyone, slope, verdict)
 
 
 def size_rows(fits: Iterable[SizeFit]) -> list[dict[str, object]]:

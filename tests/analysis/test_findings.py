@@ -88,7 +88,8 @@ def a_break(n, last, factors=(2, 4, 8)):
         ((1, 4), "part later the more training examples there are: the break moves by 1.00"),
         ((4, 1), "part earlier"),
         ((2, 2), "may or may not part later"),
-        ((8, 8), "do not part at any N"),
+        ((8, 8), "do not part at any N up to a factor of 8, the largest that all N have"),
+        ((1, 8), "; a break beyond 8 times, the largest factor that all N have, counts as there"),
     ],
 )
 def test_growth_with_n_in_words(lasts, words):
