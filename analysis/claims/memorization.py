@@ -7,52 +7,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.claims import replicates, selection
+from analysis.claims import noises, replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.frames import Sweep
 from analysis.labels import fixed, listed, number
 
 _PAPER = "Arpit et al. 2017, A Closer Look at Memorization in Deep Networks"
-_KINDS = {"label_noise": "randY", "input_noise": "randX"}
-_ALL = 1 - 1e-9  # a fraction of noise from which on nothing is left as it was
 _SIZE = ("train_size", "data_sha256", "config_data_train_size", "config_measure_set_size")
 
 
-def _kind(rows: pd.DataFrame) -> pd.Series:
-    """real, randY (all labels redrawn), randX (all inputs replaced); other rows have none."""
-    label, inputs = rows["label_noise"], rows["input_noise"]
-    return pd.Series(np.select(
-        [(label == 0) & (inputs == 0), (label >= _ALL) & (inputs == 0),
-         (inputs >= _ALL) & (label == 0)], ["real", "randY", "randX"], ""), rows.index)
-
-
-def _one_noise(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """The rows whose only noise is of that kind, clean ones among them."""
-    (other,) = set(_KINDS) - {kind}
-    return rows[rows[other] == 0]
-
-
-@claim("memorization/easy_and_hard", "A1", paper=_PAPER, grade="robust", bound=2.0,
+@claim("memorization/easy_and_hard", "A1", paper=_PAPER, grade="robust", bound=2.0, repeats=30.0,
        words="for randX the errors after one epoch are well modelled as Binomial; for randY this "
              "is not the case, and real examples are easy or hard far more consistently",
-       test="over-dispersion D = Var(p)/(p̄(1 − p̄)/R) of the examples' error after one epoch, at "
-            "equal R, by seeds of the probe: D(real) − D(randY) > 0, D(randY) − D(randX) > 0, "
-            "D(randX) < 2")
+       test="over-dispersion of the examples' error p after one epoch from R starts, D = Var(p)/"
+            "(p̄(1 − p̄)/R), told as that of 30 starts, 1 + (D − 1)·(30 − 1)/(R − 1), by seeds of "
+            "the probe: D(real) − D(randY) > 0, D(randY) − D(randX) > 0, D(randX) < 2")
 def easy_and_hard(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """D of the probes first_epoch of clean data and of all-noise data, paired by the probe's seed.
+
+    Both D and its bound are of one number of starts, the option ``repeats``.
     """
     rows = selection.probe_curves(sweep, "first_epoch", ["first_epoch_dispersion"])
-    rows = rows.assign(run_id=[ids[0] for ids in rows["run_ids"]], D=rows["value"],
-                       examples=[json.loads(text)["examples"] for text in rows["options"]])
-    known = sweep.runs.assign(group=selection.alike(sweep, *_KINDS).to_numpy(),
-                              kind=_kind(sweep.runs))
+    rows = rows.assign(run_id=[ids[0] for ids in rows["run_ids"]],
+                       examples=[json.loads(text)["examples"] for text in rows["options"]],
+                       D=at_starts(rows["value"], rows["x"], options["repeats"]))
+    known = sweep.runs.assign(group=selection.alike(sweep, *noises.KINDS).to_numpy(),
+                              kind=noises.kind(sweep.runs))
     rows = rows.merge(known[["run_id", "group", "kind"]], on="run_id")
-    rows = rows[rows["kind"] != ""].rename(columns={"x": "seeds", "probe_seed": "seed"})
-    table = rows.pivot_table(index=["group", "seeds", "examples", "seed"], columns="kind",
-                             values="D")
+    rows = rows[rows["kind"] != ""].rename(columns={"probe_seed": "seed"})
+    table = rows.pivot_table(index=["group", "examples", "seed"], columns="kind", values="D")
     if not {"real", "randY", "randX"} <= set(table) or table.dropna().empty:
         raise NotTested("the probe first_epoch of clean data, of label_noise: 1 and of "
-                        "input_noise: 1 at the same number of seeds")
+                        "input_noise: 1")
     table = table.dropna().reset_index()
     values = {"D(real) − D(randY)": table["real"] - table["randY"],
               "D(randY) − D(randX)": table["randY"] - table["randX"], "D(randX)": table["randX"]}
@@ -63,11 +49,24 @@ def easy_and_hard(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         bound, side = (options["bound"], "below") if name == "D(randX)" else (0.0, "above")
         effects.append(Effect(name, interval, bound, side, seeds, "probe seed"))
     mean = table[["real", "randY", "randX"]].mean()
+    starts = listed([number(x) for x in sorted(rows["x"].unique())])
     return Judgement(
         tuple(effects), f"over-dispersion of errors after one epoch: {fixed(mean['real'], 1)} on "
         f"real data, {fixed(mean['randY'], 1)} with random labels, {fixed(mean['randX'], 1)} with "
         "random inputs (1 if all examples are alike)", "after one epoch",
-        table.to_dict("records"))
+        table.to_dict("records"),
+        f"D as that of {number(options['repeats'])} starts (measured: {starts}). Model, η, S, the "
+        "examples and their noise are the same throughout: the intervals tell what other starts "
+        "and orders would give, not what other data would")
+
+
+def at_starts(dispersion: Any, starts: Any, others: float) -> Any:
+    """The over-dispersion D that so many other starts would give in expectation.
+
+    Of examples of true error rates π, E D = 1 + (R − 1) Var(π)/(p̄(1 − p̄)): what exceeds 1 grows as
+    R − 1. Numbers or columns; two starts at the least.
+    """
+    return 1 + (dispersion - 1) * (others - 1) / (starts - 1)
 
 
 @claim("memorization/sensitivity_is_unequal", "A2", paper=_PAPER, grade="robust",
@@ -78,14 +77,14 @@ def easy_and_hard(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
 def sensitivity_is_unequal(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:  # noqa: ARG001
     """One effect a measuring step, paired by seed."""
     rows = selection.path(sweep, "sensitivity_gini", "memorization with sensitivity: true")
-    table = _by_kind(sweep, rows, "sensitivity_gini", ["real", "randX"])
+    table = noises.by_kind(sweep, rows, "sensitivity_gini", ["real", "randX"])
     effects = []
     for step, part in table.groupby("step"):
         difference = part.assign(v=part["real"] - part["randX"])
         interval, seeds = replicates.over_seeds(difference, lambda p: p["v"].mean())
         effects.append(Effect(f"Gini(real) − Gini(randX) at step {step}", interval, 0.0, "above",
                               seeds))
-    losses = _by_kind(sweep, rows, "train_loss", ["real", "randX"])
+    losses = noises.by_kind(sweep, rows, "train_loss", ["real", "randX"])
     low, high = ((t["real"].mean(), t["randX"].mean()) for t in (table, losses))
     return Judgement(
         tuple(effects), f"Gini coefficient of the loss sensitivity, mean over {len(effects)} "
@@ -93,17 +92,6 @@ def sensitivity_is_unequal(sweep: Sweep, options: Mapping[str, Any]) -> Judgemen
         "at equal steps", table.to_dict("records"),
         f"at equal steps the train losses differ: in the mean {number(high[0])} on real data, "
         f"{number(high[1])} with random inputs")
-
-
-def _by_kind(sweep: Sweep, rows: pd.DataFrame, column: str, kinds: list[str]) -> pd.DataFrame:
-    """(group, seed, step) with a column a kind of data; NotTested where one is lacking."""
-    group = selection.alike(sweep, *_KINDS)
-    rows = rows.assign(kind=_kind(rows), group=rows["run_id"].map(group))
-    table = rows[rows["kind"] != ""].pivot_table(
-        index=["group", "seed", "step"], columns="kind", values=column)
-    if not set(kinds) <= set(table) or table.dropna(subset=kinds).empty:
-        raise NotTested("finished runs on clean data and with input_noise: 1, alike in all else")
-    return table.dropna(subset=kinds).reset_index()
 
 
 @claim("memorization/fits_patterns_first", "A3", paper=_PAPER, grade="robust", fitted=0.9, drop=0.1,
@@ -116,8 +104,8 @@ def fits_patterns_first(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Of runs that fit their noisy labels in the end: the others have not come to the point."""
     rows = selection.path(sweep, "corrupted_accuracy", "memorization")
     rows = selection.where(
-        rows, (rows["label_noise"] > 0) & (rows["label_noise"] < _ALL) & (rows["input_noise"] == 0),
-        "runs with label noise above 0 and below 1")
+        rows, (rows["label_noise"] > 0) & (rows["label_noise"] < noises.ALL)
+        & (rows["input_noise"] == 0), "runs with label noise above 0 and below 1")
     found = pd.DataFrame([_course(path, options["fitted"])
                           for _, path in rows.groupby("run_id", sort=True)])
     late = int((~found["fitted"]).sum())
@@ -157,7 +145,7 @@ def critical_samples_grow(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
     """At the end; one effect a kind of noise."""
     rows = selection.path(sweep, "critical_sample_ratio", "memorization")
     rows = rows.groupby("run_id").tail(1)
-    effects, said, table = _trends(sweep, rows, {"final ratio": "critical_sample_ratio"},
+    effects, said, table = noises.trends(sweep, rows, {"final ratio": "critical_sample_ratio"},
                                    options["bound"], "above")
     return Judgement(effects, "critical samples: " + said, "at equal epochs", table)
 
@@ -171,29 +159,9 @@ def noise_costs_accuracy(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     rows = selection.path(sweep, "test_accuracy")
     last = rows.groupby("run_id").tail(1).assign(
         best=lambda r: r["run_id"].map(rows.groupby("run_id")["test_accuracy"].max()))
-    effects, said, table = _trends(
+    effects, said, table = noises.trends(
         sweep, last, {"best": "best", "final": "test_accuracy"}, options["bound"], "below")
     return Judgement(effects, "test accuracy: " + said, "best, and at equal epochs", table)
-
-
-def _trends(sweep: Sweep, rows: pd.DataFrame, columns: Mapping[str, str], bound: float, side: Any
-            ) -> tuple[tuple[Effect, ...], str, list[dict[str, Any]]]:
-    """Rank correlations with each kind of noise; what they go from and to; means by level."""
-    rows = rows.assign(group=rows["run_id"].map(selection.alike(sweep, *_KINDS)))
-    effects, said, table = [], [], []
-    for noise, kind in _KINDS.items():
-        part = _one_noise(rows, noise)
-        part = part[part.groupby("group")[noise].transform("nunique") >= 3]
-        for word, column in columns.items() if len(part) else ():
-            interval, seeds = replicates.rank_correlation(part, "group", noise, column)
-            effects.append(Effect(f"Spearman({kind}, {word})", interval, bound, side, seeds))
-            mean = part.groupby(noise)[column].mean()
-            said.append(f"{word} with {kind} from {fixed(mean.iloc[0])} to {fixed(mean.iloc[-1])}")
-            table += [{"noise": kind, "fraction": x, "what": word, "mean": y}
-                      for x, y in mean.items()]
-    if not effects:
-        raise NotTested("at least three levels of label_noise or of input_noise")
-    return tuple(effects), listed(said), table
 
 
 @claim("memorization/noise_takes_longer_with_size", "A6", paper=_PAPER, grade="likely",
@@ -203,8 +171,8 @@ def _trends(sweep: Sweep, rows: pd.DataFrame, columns: Mapping[str, str], bound:
             "inputs) less real, seed by seed, over the sizes that all runs of both reached: > 0")
 def noise_takes_longer_with_size(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:  # noqa: ARG001
     """Of runs with ``train.until``; a size at which one is censored is left out for both kinds."""
-    runs = sweep.runs.assign(kind=_kind(sweep.runs), group=selection.alike(
-        sweep, *_KINDS, *_SIZE).to_numpy())
+    runs = sweep.runs.assign(kind=noises.kind(sweep.runs), group=selection.alike(
+        sweep, *noises.KINDS, *_SIZE).to_numpy())
     until = [c for c in runs if c.startswith("config_train_until_")]
     has = runs[until].notna().any(axis=1)
     runs = selection.where(runs[has], runs[has]["kind"] != "", "runs with train.until on clean "
@@ -256,8 +224,9 @@ def dropout_hinders_memorizing(sweep: Sweep, options: Mapping[str, Any]) -> Judg
     """
     rows = selection.path(sweep, "train_accuracy")
     rate = selection.config(sweep, "config_model_dropout")
-    rows = rows.assign(rate=rows["run_id"].map(rate), kind=_kind(rows), group=rows["run_id"].map(
-        selection.alike(sweep, *_KINDS, "config_model_dropout")))
+    group = selection.alike(sweep, *noises.KINDS, "config_model_dropout")
+    rows = rows.assign(rate=rows["run_id"].map(rate), kind=noises.kind(rows),
+                       group=rows["run_id"].map(group))
     last = rows.groupby("run_id").tail(1).assign(
         best=lambda r: r["run_id"].map(rows.groupby("run_id")["test_accuracy"].max()))
     index = ["group", "seed"]

@@ -1,5 +1,6 @@
 """Claims of Memorization on planted sweeps: each holds, fails and stays open."""
 
+import numpy as np
 import pytest
 
 from analysis.claims import memorization as m
@@ -32,6 +33,38 @@ def test_easy_and_hard(tmp_path, why, real, labels, inputs, verdict):
                 ("first_epoch_dispersion", ""): {30: kind + off}},
                 {"examples": 300}, seed=seed)
     assert judge(m.easy_and_hard, load(tmp_path)).verdict is verdict, why
+
+
+@pytest.mark.parametrize("starts", [10, 30, 100])
+@pytest.mark.parametrize(("inputs", "verdict"), [(1.6, H), (2.6, F)])
+def test_the_verdict_does_not_depend_on_the_number_of_starts(tmp_path, starts, inputs, verdict):
+    """Error rates of one variance: D = 1 + (R − 1) Var(π)/(p̄(1 − p̄)). Of random inputs here, it
+    would be 1.2 at R = 10 where it is 1.6 at 30, and 6.5 at R = 100 where it is 2.6."""
+    sweep = planted(tmp_path, PLAN, runs=RANDOM_INPUTS)
+    at_30 = {"real": 12.0, "randY": 4.0, "randX": inputs}
+    for seed in range(5):
+        for run in sweep.runs[sweep.runs["seed"] == 0].itertuples():
+            kind = ("randX" if run.input_noise else "randY" if run.label_noise == 1 else "real")
+            off = (seed - 2) / 100 * (1 if kind == "randY" else -1)
+            probe(tmp_path, "first_epoch", [run.run_id], {("first_epoch_dispersion", ""): {
+                starts: 1 + (starts - 1) * (at_30[kind] + off - 1) / 29}},
+                {"examples": 300}, seed=seed)
+    found = judge(m.easy_and_hard, load(tmp_path))
+    assert found.verdict is verdict
+    assert [e.interval.value for e in found.judgement.effects] == pytest.approx(
+        [8.0, 4.0 - inputs, inputs])
+    assert f"measured: {starts}" in found.judgement.note
+
+
+def test_the_dispersion_of_planted_error_rates_is_told_at_thirty_starts():
+    """The probe's statistic (its docstring has the formula) of Binomial draws of known rates."""
+    rates = np.random.default_rng(0).beta(6.0, 6.0, 4000)
+    expected = 1 + 29 * (1 / 4 / 13) / 0.25  # Var of Beta(6, 6) is 1/52
+    for starts in (10, 30, 100):
+        shares = np.random.default_rng(starts).binomial(starts, rates) / starts
+        mean = shares.mean()
+        dispersion = shares.var(ddof=1) / (mean * (1 - mean) / starts)
+        assert m.at_starts(dispersion, starts, 30) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize(("why", "gap", "verdict"), [
