@@ -50,17 +50,33 @@ def _distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
              "smaller factors when the data set is smaller",
        test="critical factor: the β at which the mean test accuracy of (βη, βS) falls two "
             "deviations between seeds below that of β = 1 (monotone fit, read between the β on a "
-            "logarithmic scale); by how many doublings it moves with a doubling of the training "
-            "set: above 0, seeds resampled jointly")
+            "logarithmic scale), or the largest β that all training sets have, if it lies beyond; "
+            "by how many doublings it moves with a doubling of the training set: above 0, seeds "
+            "resampled jointly")
 def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
-    """Slope of log2 critical factor on log2 N, averaged over ratios and settings."""
+    """Slope of log2 min(critical factor, largest shared β) on log2 N, averaged over the ratios and
+    settings in which any N breaks.
+
+    Of an N that does not break within the grid it is known only that its critical factor lies
+    beyond, and S ≤ N ends the grid of a small N first. So all N are cut to the factors that all
+    have: a factor beyond counts as the last of them, whatever N is. That shrinks the slope towards
+    0 and keeps its sign if the critical factor moves one way with N; how fast it moves is then not
+    identified. Where no N breaks, nothing is.
+    """
     selection.levels(sweep.runs, "train_size", 2, "sizes of the training set")
     families = _families(sweep)
     if not families:
-        raise NotTested("several batch sizes at one η/S for several sizes of the training set")
-    count = min(len(c.accuracy) for by_size in families.values() for c in by_size.values())
+        raise NotTested("several batch sizes at one η/S that several sizes of the training set "
+                        "share")
+    largest = max(2.0 ** c.factors[-1] for by_size in families.values() for c in by_size.values())
     limits = {key: {n: options["deviations"] * c.deviation for n, c in by_size.items()}
               for key, by_size in families.items()}
+    families = {key: by_size for key, by_size in families.items() if any(
+        _critical(c, limits[key][n]) < c.factors[-1] for n, c in by_size.items())}
+    if not families:
+        raise NotTested(f"larger factors: accuracy holds for every N up to {number(largest)}, the "
+                        "largest that all N have (a smaller smallest batch leaves room for more)")
+    count = min(len(c.accuracy) for by_size in families.values() for c in by_size.values())
     rng = np.random.default_rng(0)
 
     def slope(picked: np.ndarray) -> float:
@@ -80,10 +96,12 @@ def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
     inside = [row["critical_factor"] < row["largest_factor"] for row in rows]
     told = ", ".join(f"{'' if breaks else 'at least '}{number(row['critical_factor'])} at N = "
                      f"{row['train_size']}" for row, breaks in zip(rows[:6], inside, strict=False))
+    beyond = ("what lies beyond the largest factor that all N have counts as there: the slope is "
+              "nearer to 0 than it would be on a longer grid")
     return Judgement(
         (Effect("doublings of the critical factor a doubling of N", interval, options["bound"],
                 "above", count),), f"accuracy holds up to a factor of {told}", "at equal epochs",
-        rows, "" if any(inside) else "no break within the grid: take larger factors")
+        rows, "" if all(inside) else beyond)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +119,8 @@ class Curve:
 
 
 def _families(sweep: Sweep) -> dict[tuple[int, float], dict[int, Curve]]:
-    """(group, η/S) -> N -> curve of accuracy; a diverged run has accuracy 0."""
+    """(group, η/S) -> N -> curve of accuracy, on the factors and seeds that all N of it have; a
+    diverged run has accuracy 0."""
     runs = sweep.runs[sweep.runs["status"].isin(["finished", "diverged"])]
     runs = runs.assign(accuracy=runs["final_test_accuracy"].fillna(0.0), group=runs["run_id"].map(
         selection.alike(sweep, "lr", "batch_size", "train_size", "data_sha256",
@@ -110,12 +129,17 @@ def _families(sweep: Sweep) -> dict[tuple[int, float], dict[int, Curve]]:
     for key, family in runs.groupby(["group", "ratio_group"]):
         smallest = family["batch_size"].min()
         tables = {int(n): part.pivot_table(index="seed", columns=part["batch_size"] / smallest,
-                                           values="accuracy").dropna()
+                                           values="accuracy")
                   for n, part in family.groupby("train_size")}
-        by_n = {n: Curve(np.log2(t.columns.to_numpy(float)), t.to_numpy(float))
-                   for n, t in tables.items() if t.shape[1] > 1 and len(t) and t.columns[0] == 1}
-        if len(by_n) > 1:
-            found[key] = by_n
+        tables = {n: t for n, t in tables.items() if t.shape[1] > 1 and t.columns[0] == 1}
+        if len(tables) < 2:
+            continue
+        factors = sorted(set.intersection(*(set(t.columns) for t in tables.values())))
+        tables = {n: t[factors].dropna() for n, t in tables.items()}
+        seeds = sorted(set.intersection(*(set(t.index) for t in tables.values())))
+        if len(factors) > 1 and seeds:
+            found[key] = {n: Curve(np.log2(factors), t.loc[seeds].to_numpy(float))
+                          for n, t in tables.items()}
     return found
 
 

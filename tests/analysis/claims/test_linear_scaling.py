@@ -87,15 +87,18 @@ def test_schedules(off, options, verdict, tmp_path):
         assert found.judgement.effects[0].interval.value == pytest.approx(expected, rel=1e-6)
 
 
-def sizes(tmp_path, breaks):
-    """Accuracy falls by 0.2 from the batch size on that ``breaks`` names for each N."""
+def sizes(tmp_path, breaks, ends=None, keep=None):
+    """Accuracy falls by 0.2 from the batch size on that ``breaks`` names for each N; the grid of N
+    ends at ``ends[N]``, if it is there."""
     plan = Planted(lr=(0.01, 0.02, 0.04, 0.08, 0.16), batch_size=(4, 8, 16, 32, 64), seeds=8,
                    parts=1, cell_sd=0.0)
     frames = []
     for size in breaks:
         runs, path = tables(plan.but(name=f"n{size}", train_size=size))
-        keep = np.isclose(runs["ratio"], 0.0025)
-        frames.append((runs[keep], path[path["run_id"].isin(runs.loc[keep, "run_id"])]))
+        end = (ends or {}).get(size, 64)
+        kept = np.isclose(runs["ratio"], 0.0025) & (runs["batch_size"] <= end)
+        kept &= True if keep is None else keep(runs)
+        frames.append((runs[kept], path[path["run_id"].isin(runs.loc[kept, "run_id"])]))
     runs, path = (pd.concat(part, ignore_index=True) for part in zip(*frames, strict=True))
     jitter = np.random.default_rng(0).normal(0, 0.003, len(runs))
     fallen = runs["batch_size"] >= runs["train_size"].map(breaks)
@@ -106,16 +109,49 @@ def sizes(tmp_path, breaks):
     return load(write_frames(tmp_path / "s", plan, runs, path))
 
 
-@pytest.mark.parametrize(("breaks", "verdict"), [
-    ({240: 16, 1200: 64}, HOLDS),
-    ({240: 64, 1200: 16}, FAILS),
-    ({1200: 16}, UNTESTED),  # one size
+NEVER = 1000
+
+
+@pytest.mark.parametrize(("breaks", "ends", "verdict"), [
+    ({240: 16, 1200: 64}, {}, HOLDS),
+    ({240: 64, 1200: 16}, {}, FAILS),
+    ({1200: 16}, {}, UNTESTED),  # one size
+    # S <= N: that its grid ends earlier is no break of a small N
+    ({240: NEVER, 600: NEVER, 1200: NEVER}, {240: 16, 600: 32}, UNTESTED),
+    ({240: NEVER, 1200: 64}, {240: 32}, UNTESTED),
+    ({240: 32, 1200: 32}, {240: 32}, UNDECIDED),
+    ({240: 16, 600: NEVER, 1200: NEVER}, {240: 32}, HOLDS),  # censored, the order is known
+    ({240: 8, 1200: 64}, {240: 16}, HOLDS),
+    ({240: NEVER, 1200: 16}, {240: 32}, FAILS),  # the small N breaks later, if ever
+    ({240: 8, 1200: 64}, {240: 4}, UNTESTED),  # no factor but 1 in common
 ])
-def test_where_scaling_breaks(breaks, verdict, tmp_path):
-    found = judge(claim("critical_factor_grows"), sizes(tmp_path, breaks))
+def test_where_scaling_breaks(breaks, ends, verdict, tmp_path):
+    found = judge(claim("critical_factor_grows"), sizes(tmp_path, breaks, ends))
     assert found.verdict is verdict
-    if verdict is HOLDS:
+    if verdict is HOLDS and not ends:
         rows = {row["train_size"]: row["critical_factor"] for row in found.judgement.evidence}
         # accuracy falls by 0.2 between factors 2 and 4 (8 and 16): two deviations are soon there
         assert 2 < rows[240] < 2.3
         assert 8 < rows[1200] < 8.7
+
+
+def test_where_nothing_breaks_larger_factors_are_asked_for(tmp_path):
+    never = sizes(tmp_path, {240: NEVER, 1200: NEVER}, {240: 32})
+    assert judge(claim("critical_factor_grows"), never).needs.startswith(
+        "larger factors: accuracy holds for every N up to 8, the largest that all N have")
+
+
+def test_a_factor_beyond_the_grid_is_told_as_at_least(tmp_path):
+    found = judge(claim("critical_factor_grows"), sizes(tmp_path, {240: 16, 1200: NEVER}))
+    assert "at least 16 at N = 1200" in found.judgement.said
+    assert "nearer to 0" in found.judgement.note
+    both = judge(claim("critical_factor_grows"), sizes(tmp_path / "b", {240: 16, 1200: 64}))
+    assert both.judgement.note == ""
+
+
+def test_seeds_that_one_size_lacks_are_left_out_of_all(tmp_path):
+    # resampled jointly, a row must be one seed's in all sizes
+    lacking = sizes(tmp_path, {240: 16, 1200: 64}, keep=lambda runs: (
+        runs["train_size"] > 240) | (runs["seed"] > 0))
+    (effect,) = judge(claim("critical_factor_grows"), lacking).judgement.effects
+    assert effect.units == 7
