@@ -117,6 +117,7 @@ def render(found: Study, drawn: Sequence[Section], *, name: str, spec: str) -> s
         name=name,
         spec=spec,
         study=found,
+        lead=found.lead,
         sections=drawn,
         tones=tones([figure for section in drawn for figure in section.figures]),
         claims=_told(found.claims),

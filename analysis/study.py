@@ -1,8 +1,10 @@
 """Everything that a report says of a sweep, computed: fits, spreads, break points, edges."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis import question
 from analysis.boundary import Boundary, boundary
 from analysis.cautions import cautions
 from analysis.claims import told
@@ -49,6 +51,16 @@ class Study:
     times: tuple[TimeFit, ...] = ()
     boundary: Boundary | None = None
     findings: tuple[str, ...] = ()
+
+    @property
+    def lead(self) -> tuple[Judged, ...]:
+        """The claims that lead, where the sweep was made for them and not for the law."""
+        return question.leading(self.claims)
+
+    @property
+    def has_law(self) -> bool:
+        """Whether η and S vary apart in the first fit, so that it says something of η/S."""
+        return _separable(self.fits)
 
     def find(self, metric: str, kind: str) -> int | None:
         """The place among ``fits`` of a metric at a kind of point, if it has any cell."""
@@ -109,6 +121,7 @@ def study(
     sizes = tuple(filter(None, (fit_sizes(c, margin) for c in chosen)))
     edge, late = boundary(sweep), edges(sweep)
     judged = judge_all(sweep, claims, own_claims)
+    law = fits if _separable(fits) or not question.leading(judged) else ()
     return Study(
         sweep=sweep,
         planned=planned,
@@ -127,7 +140,7 @@ def study(
         sizes=sizes,
         times=slow,
         boundary=edge,
-        findings=findings(fits, slow, edge, grown, sizes),
+        findings=findings(law, slow, edge, grown, sizes),
     )
 
 
@@ -155,10 +168,16 @@ def _verdict(
     if sweep.finished.empty:
         return f"No law: of {count(ended, 'run')} that ended, none finished ({_fates(sweep)})."
     so_far = f"So far ({ended:,} of {count(planned, 'run')}): " if ended < planned else ""
+    if question.leading(judged):
+        return f"{so_far}{told.outcome(judged)}."
     law = bool(fits) and fits[0].verdict is not Verdict.NOT_FITTED
     other = _at_the_edge(late) if late else told.outcome(judged)
     said = headline(fits, found) if law or not other else other
     return f"{so_far}{said}."
+
+
+def _separable(fits: Sequence[Fit]) -> bool:
+    return bool(fits) and math.isfinite(fits[0].total.value)
 
 
 def _at_the_edge(late: tuple[Edge, ...]) -> str:
@@ -179,8 +198,11 @@ def _fates(sweep: Sweep) -> str:
 def lines(study: Study) -> tuple[str, ...]:
     """A few plain lines for a terminal, the verdict last."""
     text = [f"{study.sweep.name or 'sweep'}: {study.progress}"]
+    lead = study.lead
+    if lead and study.has_law:
+        text.append(headline(study.fits, study.breaks))
     for s in study.spreads[:1]:
-        if s.families and s.across == s.across:
+        if s.families and s.across == s.across and (study.has_law or not lead):
             text.append(
                 f"spread of log {label(s.metric).plain} {s.at}: {fixed(s.within)} at equal η/S, "
                 f"{fixed(s.across)} across"
@@ -195,4 +217,5 @@ def lines(study: Study) -> tuple[str, ...]:
     left = [f"{e.count:,} {e.reason}" for e in study.sweep.exclusions]
     if left:
         text.append(f"left out: {listed(left)}")
+    text += [told.brief(one) for one in lead]
     return (*text, study.verdict)

@@ -81,6 +81,12 @@ def _name(one: Judged) -> str:
     return f"{name} ({one.claim.number})" if one.claim.number else name
 
 
+def brief(one: Judged) -> str:
+    """``holds: catapult (I1): at η·λ₀ = 2.9 to 8.7 the loss first grows 38 times``."""
+    found = one.judgement.said if one.judgement else f"needs {one.needs}"
+    return f"{one.verdict}: {_name(one)}: {found}"
+
+
 def across(several: Sequence[Sequence[Judged]]) -> list[str]:
     """Of several sweeps: a line a claim, with its verdict and effects in the sweeps that were made
     to judge it (in all that test it, where none was), then how it came out elsewhere; last, those

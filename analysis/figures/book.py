@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from analysis import question
 from analysis.figures.breakeven import break_even_figure
 from analysis.figures.edges import edge_figure, stochastic_figure
 from analysis.figures.landscape import connector_figure, interpolation_figure, tunnel_figure
@@ -23,6 +24,7 @@ from analysis.points import Points
 from analysis.study import Study
 
 Draw: TypeAlias = Callable[[Sequence[Fit], Sequence[Points]], Figure]
+Chapter: TypeAlias = tuple[str, str, list[Figure]]
 _OPEN = 9
 
 
@@ -39,22 +41,46 @@ class Section:
 
 
 def sections(found: Study) -> tuple[Section, ...]:
-    """The sections for which the sweep's rows have a figure. Those of the law come first, and
-    are shown with as many more sections as make nine figures; the rest is folded."""
+    """The sections for which the sweep's rows have a figure. The first, and as many more as make
+    nine figures, are shown; the rest is folded.
+
+    A sweep made for the law of η/S begins with that. One made for claims begins with what these are
+    about and ends with the law; without it where η and S do not vary apart.
+    """
     made, count = [], 0
-    chapters = [(name, title, [f for f in drawn if f is not None])
-                for name, title, drawn in _chapters(found)]
-    if not any(drawn for _, _, drawn in chapters):
-        chapters[0][2].extend(filter(None, [_collapse(found)]))
-    if found.edges and found.fits and found.fits[0].verdict is Verdict.NOT_FITTED:
-        chapters[:2] = reversed(chapters[:2])  # full batch: the path is the story
-    for name, title, drawn in chapters:
+    for name, title, drawn in _ordered(found, _drawn(found)):
         if drawn:
             figures = tuple(drawn)
             folded = bool(made) and count + len(figures) > _OPEN
             made.append(Section(name, title, figures, count + 1, folded))
             count += len(figures)
     return tuple(made)
+
+
+def _ordered(found: Study, chapters: list[Chapter]) -> list[Chapter]:
+    if found.lead:
+        return _claims_first(found, chapters)
+    if found.edges and found.fits and found.fits[0].verdict is Verdict.NOT_FITTED:
+        chapters[:2] = reversed(chapters[:2])  # full batch: the path is the story
+    return chapters
+
+
+def _claims_first(found: Study, chapters: list[Chapter]) -> list[Chapter]:
+    known = {figure.name: figure for _, _, drawn in chapters for figure in drawn}
+    names = [name for name in question.figures(found.lead) if name in known]
+    law, *others = [(name, title, [f for f in drawn if f.name not in names])
+                    for name, title, drawn in chapters]
+    first = ("question", "What the claims are about", [known[name] for name in names])
+    return [first, *others, law]
+
+
+def _drawn(found: Study) -> list[Chapter]:
+    """The chapters with the figures that there are; if there is none, with the one of the law."""
+    chapters = [(name, title, [f for f in drawn if f is not None])
+                for name, title, drawn in _chapters(found)]
+    if not any(drawn for _, _, drawn in chapters):
+        chapters[0][2].extend(filter(None, [_collapse(found)]))
+    return chapters
 
 
 def _chapters(found: Study) -> Iterator[tuple[str, str, list[Figure | None]]]:
@@ -80,7 +106,8 @@ def _law(found: Study) -> list[Figure | None]:
     metric = found.fits[0].metric if found.fits else ""
     measured = [q for q in ("train_loss", metric) if q and found.sweep.measures(q)]
     trajectories = equal_ratio_figure(found.sweep, list(dict.fromkeys(measured)))
-    if found.sweep.finished["ratio_group"].nunique() < 2:
+    apart = found.sweep.finished["ratio_group"].nunique() > 1
+    if not apart or (found.lead and not found.has_law):
         return [trajectories]
     return [
         _collapse(found),
