@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from analysis.claims import CONTENTS
 from analysis.claims import memorization as m
 from analysis.claims.claim import Verdict, judge
 from analysis.frames import load
@@ -164,3 +165,12 @@ def test_a_sweep_that_lacks_what_is_needed_says_so(tmp_path, name):
     judged = judge(getattr(m, name), planted(tmp_path, Planted()))
     assert judged.verdict is Verdict.UNTESTED
     assert judged.needs
+
+
+@pytest.mark.parametrize("change", [{"seeds": 1}, {"diverge_above": 0.0}])
+def test_odd_sweeps_are_judged_without_a_crash(tmp_path, change):
+    columns = {c: lambda j: 0.5 + 0 * j["step"] for c in (
+        "clean_accuracy", "corrupted_accuracy", "critical_sample_ratio", "sensitivity_gini")}
+    sweep = planted(tmp_path, PLAN.but(**change), snapshots=columns)
+    for name in CONTENTS["memorization"]:
+        assert judge(getattr(m, name), sweep).verdict in (U, Verdict.UNTESTED)
