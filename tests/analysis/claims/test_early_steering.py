@@ -109,11 +109,62 @@ def test_the_half_time_is_the_planted_one(tmp_path):
     ([0, -0.2, 1], 0.5 + 0.5 * 0.6 / 1.1),  # back before it goes: flat at −0.1
 ])
 def test_half_times_of_curves(decided, half):
-    found = pd.DataFrame({"share": [0, 0.5, 1], "decided": decided})
-    assert early_steering.half_time(found) == pytest.approx(half)
+    y = 3.0 - 2.0 * pd.Series(decided, index=[0, 0.5, 1])
+    assert early_steering.half_time(early_steering.decided(y)) == pytest.approx(half)
 
 
-def test_without_the_ends_there_is_no_share():
-    runs = pd.DataFrame({"share": [0.1, 0.5, 1.0], "y": [0.0, 1.0, 2.0]})
-    assert early_steering.decided(runs).empty
-    assert np.isnan(early_steering.half_time(early_steering.decided(runs)))
+def test_rates_that_end_alike_decide_nothing():
+    y = pd.Series([2.0, 1.0, 2.0], index=[0, 0.5, 1])
+    assert np.isnan(early_steering.half_time(early_steering.decided(y)))
+
+
+def lost(sweep, which):
+    """The sweep with those runs diverged, after a fifth of their epochs."""
+    gone = which(sweep.runs.assign(share=sweep.runs["config_train_lr_schedule_at"] / EPOCHS))
+    runs = sweep.runs.assign(status=sweep.runs["status"].mask(gone, "diverged"),
+                             epochs=sweep.runs["epochs"].mask(gone, EPOCHS / 5))
+    rows = sweep.snapshots
+    ids = runs.loc[gone, "run_id"]
+    return dataclasses.replace(sweep, runs=runs, snapshots=rows.assign(
+        status=rows["status"].mask(rows["run_id"].isin(ids), "diverged")))
+
+
+def late(seeds):
+    """Runs of these seeds that go to the large rate at 75 % and at 90 % of training."""
+    return lambda runs: (runs["lr"] == 0.03) & runs["seed"].isin(seeds) & runs["share"].isin(
+        [0.75, 0.9])
+
+
+NAMES = ("curvature_is_decided_early", "curvature_remembers_the_start", "accuracy_is_decided_early")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_moments_at_which_a_run_diverged_are_left_out_for_all_seeds(name, tmp_path):
+    # the differences are larger at late moments: seeds that lack these would else disagree
+    whole = alike(switches(tmp_path, 0.25, scatter=0.0))
+    some, every = (judge(claim(name), lost(whole, late(seeds))).judgement
+                   for seeds in ([0, 2], range(5)))
+    assert some.effects == every.effects
+    assert {e.units for e in some.effects} == {5}
+    assert ("runs that diverged, by the moment of the switch: with small η, then large, 2 of 5 at "
+            "75 % and 2 of 5 at 90 % of training") in some.note
+    assert "diverged" not in judge(claim(name), whole).judgement.note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_that_count_are_the_units(name, tmp_path):
+    # without a constant run a seed has no gap to take a share of
+    sweep = lost(alike(switches(tmp_path, 0.25)), lambda runs: (runs["seed"] == 1)
+                 & runs["share"].isin([0.0, 1.0]))
+    found = judge(claim(name), sweep).judgement
+    assert {e.units for e in found.effects} == {5 if name == NAMES[1] else 4}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_moment_each_that_diverged_leaves_none(name, tmp_path):
+    inner = SHARES[1:-1]
+    sweep = lost(alike(switches(tmp_path, 0.25)),
+                 lambda runs: runs["share"] == runs["seed"].map(dict(enumerate(inner))))
+    found = judge(claim(name), sweep)
+    assert found.verdict is UNTESTED
+    assert "at which the runs of all seeds finish" in found.needs
