@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.commands import here, reading, sweeping
+from orchestrator.commands import clusters, here, reading, sweeping
 
 
 class _Program(click.Group):
@@ -40,7 +40,7 @@ def main() -> None:
 for _command in (
     sweeping.plan, sweeping.run, sweeping.probe, sweeping.status, sweeping.watch,
     reading.analyze, reading.report, reading.claims, reading.recommend, reading.compact,
-    here.presets, here.doctor,
+    clusters.submit, clusters.logs, clusters.stop, here.presets, here.doctor,
 ):
     main.add_command(_command)
 

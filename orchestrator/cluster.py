@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
+from orchestrator import authentication
 from orchestrator.errors import Problem, UserError
 from orchestrator.timeline import phase
 
@@ -96,8 +97,14 @@ def _take_back_terminate() -> None:
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
     """This process's own Ray instance on this machine, or the cluster at ``address``."""
+    if address is None:
+        authentication.for_own_ray()
+    else:
+        authentication.for_cluster()
     import ray
+    from ray._raylet import Config
 
+    Config.initialize("")  # where Ray was imported before, it read the mode then
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"include_dashboard": False}
