@@ -34,9 +34,10 @@ def test_at_the_edge_the_product_is_the_bound(tmp_path, momentum):
 @pytest.mark.parametrize(("column", "kind", "values"), [
     ("config_train_optimizer_name", "str", ["adam", "adam", "sgd", "sgd"]),
     ("config_train_batch_schedule_name", "str", ["cyclic", "cyclic", "constant", "constant"]),
+    ("config_train_lr_schedule_name", "str", ["switch", "switch", "constant", "constant"]),
     ("config_train_fisher_penalty", "float", [0.1, 0.1, 0.0, 0.0]),
 ])
-def test_only_gradient_descent_has_this_edge(tmp_path, column, kind, values):
+def test_only_gradient_descent_at_one_rate_has_this_edge(tmp_path, column, kind, values):
     # η = 0.5 comes first in the plan
     found = edges(sweep(tmp_path, FULL.but(config={column: kind}), lambda s: 2 / s["lr"],
                         **{column: np.array(values)}))

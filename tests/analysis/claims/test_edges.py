@@ -1,9 +1,8 @@
-"""Edge of stability, of Adam's too, edge of stochastic stability, catapult: on planted products."""
+"""Edge of stability, of Adam's too, edge of stochastic stability: on planted products."""
 
 import numpy as np
 import pytest
 
-from analysis.claims.catapult import catapult
 from analysis.claims.claim import Verdict, judge
 from analysis.claims.edge_of_stability import adam_hovers, hovers
 from analysis.claims.stochastic_stability import (
@@ -123,65 +122,7 @@ def test_momentum_and_two_batch_sizes_are_no_test(tmp_path):
         tmp_path / "b", MINI.but(batch_size=(8, 32)), runs=SGD)).needs
 
 
-def thrown(peak, end, last):
-    """Curvature falls from η·λ = 4 to ``end``; the loss rises to ``peak`` and falls to ``last``."""
-    def sharp(f):
-        return np.where(f["step"] == 0, 4.0, end) / f["lr"] + 0.01 * f["run_seed"]
-
-    def loss(f):
-        return np.where(f["step"] == 0, 1.0, np.where(f["epoch"] < 10, peak, last))
-
-    return {"hessian_lambda_max": sharp, "train_loss": loss}
-
-
-@pytest.mark.parametrize(("why", "path", "verdict"), [
-    ("bump, convergence, flatter", thrown(3.0, 1.5, 0.1), Verdict.HOLDS),
-    ("the loss falls at once", thrown(0.7, 1.5, 0.1), Verdict.FAILS),
-    ("it stays above the edge", thrown(3.0, 2.6, 0.1), Verdict.FAILS),
-    ("it never comes down again", thrown(3.0, 1.5, 2.0), Verdict.FAILS),
-])
-def test_catapult(tmp_path, why, path, verdict):
-    sweep = planted(tmp_path, FULL, runs=SGD, snapshots=path)
-    assert judge(catapult, sweep).verdict is verdict, why
-
-
-def test_only_the_largest_rate_that_converged_counts(tmp_path):
-    plan = FULL.but(lr=(0.3, 0.4, 0.5), diverge_above=0.45 / 1500)
-    path = thrown(3.0, 1.5, 0.1)
-    loss = path["train_loss"]
-    path["train_loss"] = lambda f: np.where(f["lr"] < 0.35, 0.5, loss(f))
-    found = judge(catapult, planted(tmp_path, plan, runs=SGD, snapshots=path))
-    assert found.verdict is Verdict.HOLDS
-    assert found.judgement.note.startswith("of 15 runs with η·λ₀ above 2, 5 diverged and 0 ended")
-
-
-def test_beyond_the_range_no_catapult_is_looked_for(tmp_path):
-    path = thrown(3.0, 1.5, 0.1)
-    path["hessian_lambda_max"] = lambda f: np.where(
-        f["step"] == 0, np.where(f["lr"] > 0.35, 20.0, 5.0), np.where(
-            f["lr"] > 0.35, 3.0, 1.5)) / f["lr"]
-    found = judge(catapult, planted(tmp_path, FULL, runs=SGD, snapshots=path))
-    assert found.verdict is Verdict.HOLDS
-    assert judge(catapult, planted(tmp_path / "wider", FULL, runs=SGD, snapshots=path),
-                 {"most": 30.0}).verdict is Verdict.FAILS
-
-
-def test_a_net_that_died_has_not_converged(tmp_path):
-    path = thrown(3.0, 0.1, 0.45) | {"train_accuracy": lambda f: np.where(
-        f["lr"] > 0.35, 0.1, 1.0)}
-    found = judge(catapult, planted(tmp_path, FULL, runs=SGD, snapshots=path))
-    assert "5 ended without fitting" in found.judgement.note
-    assert judge(catapult, planted(tmp_path / "none", FULL, runs=SGD, snapshots=path | {
-        "train_accuracy": lambda _: 0.1})).verdict is Verdict.UNTESTED
-
-
-def test_a_sweep_below_the_threshold_has_no_catapult(tmp_path):
-    sweep = planted(tmp_path, FULL, runs=SGD, snapshots={
-        "hessian_lambda_max": lambda f: 1.0 / f["lr"]})
-    assert "above 2" in judge(catapult, sweep).needs
-
-
-CLAIMS = (hovers, adam_hovers, sharpness_grows_with_batch, batch_sharpness_hovers, catapult)
+CLAIMS = (hovers, adam_hovers, sharpness_grows_with_batch, batch_sharpness_hovers)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.number)
