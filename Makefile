@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep papers test test-slow bench bench-pack bench-curvature bench-sweep bench-scale \
+.PHONY: help sweep papers test test-slow test-cluster wheel bench bench-pack bench-curvature bench-sweep bench-scale \
   bench-overhead bench-measuring bench-monitors bench-gpu bench-boundary \
   bench-recommend bench-plots lint clean
 help:            ## what there is
@@ -38,6 +38,20 @@ test-slow: $(READY)  ## the long tests: kills at random moments, full presets
 define peers
 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[bench]' || $(BIN)/python -m pip install --quiet -e '.[bench]'
 endef
+
+wheel: $(READY)  ## dist/sgdscope-….whl, which clusters are set up with
+	@$(BIN)/uv build --quiet --wheel || $(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+
+# The three hosts of test-cluster are network namespaces with an sshd each: Linux and root alone.
+HOST_TOOLS := openssh-server openssh-client iproute2 rsync procps
+test-cluster: $(READY)  ## three hosts on this machine: ray up, doctor, submit, faults (needs root; minutes)
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && ! { command -v sshd && command -v ip && command -v rsync && command -v ps; } >/dev/null; then \
+	  echo "installing $(HOST_TOOLS) for the three hosts"; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(HOST_TOOLS) >/dev/null; fi
+	@$(BIN)/python -c 'import aiohttp, aiohttp_cors' 2>/dev/null || { echo "installing ray[default] for the cluster"; \
+	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet -e '.[test,cluster]' || $(BIN)/python -m pip install --quiet -e '.[test,cluster]'; }
+	@$(BIN)/python -m pytest -m cluster --timeout 900 -rs tests/hosts
 
 bench: $(READY)  ## pack, curvature, sweep and scale in quick form: ratios, interleaved; JSON in bench/results
 	@$(peers)
