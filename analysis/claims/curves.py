@@ -48,6 +48,19 @@ def between_seeds(curves: pd.DataFrame, cells: Iterable[Collection[str]]) -> flo
     return yard if yard > 0 else math.nan
 
 
+def distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
+              seconds: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Rows (first, second, seed, distance) of each pair of cells, seed by seed: log train loss
+    curves, over the distance between the seeds of a cell; and that distance."""
+    table = logs(path, "train_loss", set(runs["run_id"]))
+    yard = between_seeds(table, [c["run_id"] for _, c in runs.groupby("cell")])
+    pairs = firsts.merge(seconds, on="seed", suffixes=("_first", "_second"))
+    return pd.DataFrame([
+        {"first": p.cell_first, "second": p.cell_second, "seed": p.seed,
+         "distance": apart(table, p.run_id_first, p.run_id_second) / yard}
+        for p in pairs.itertuples()], columns=["first", "second", "seed", "distance"]), yard
+
+
 def reading(rows: pd.DataFrame, metric: str, along: str, level: float) -> pd.Series:
     """run_id -> the metric where ``along`` first reaches ``level`` from below, read linearly
     between the two snapshots around. Runs that never do, or did at their first, are left out."""

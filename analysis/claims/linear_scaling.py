@@ -24,24 +24,10 @@ _SMITH_LE = "Smith & Le 2018, A Bayesian Perspective on Generalization and SGD"
 _LR, _BATCH = "config_train_lr_schedule", "config_train_batch_schedule"
 _SAME = 1e-6
 _DRAWS = 500
-_PAIRS = ["first", "second", "seed", "distance"]
 
 
 def _same(x: float, y: float, tolerance: float = _SAME) -> bool:
     return abs(x - y) <= tolerance * max(abs(x), abs(y))
-
-
-def _distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
-               seconds: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Rows (first, second, seed, distance) of each pair of cells, seed by seed: log train loss
-    curves, over the distance between the seeds of a cell; and that distance."""
-    table = curves.logs(path, "train_loss", set(runs["run_id"]))
-    yard = curves.between_seeds(table, [c["run_id"] for _, c in runs.groupby("cell")])
-    pairs = firsts.merge(seconds, on="seed", suffixes=("_first", "_second"))
-    return pd.DataFrame([
-        {"first": p.cell_first, "second": p.cell_second, "seed": p.seed,
-         "distance": curves.apart(table, p.run_id_first, p.run_id_second) / yard}
-        for p in pairs.itertuples()], columns=_PAIRS), yard
 
 
 @claim("linear_scaling/critical_factor_grows", "B4", paper=_THREE_FACTORS, grade="likely",
@@ -179,7 +165,7 @@ def momentum_enters_the_noise_scale(sweep: Sweep, options: Mapping[str, Any]) ->
             for first in plain:
                 if _same(*(float(c["effective_ratio"].iloc[0]) for c in (first, second))):
                     both = pd.concat([first, second])
-                    found.append(_distances(path, both, first, second)[0].assign(
+                    found.append(curves.distances(path, both, first, second)[0].assign(
                         lr=first["lr"].iloc[0], momentum=second["momentum"].iloc[0]))
                     scores.append(_scores(first, second))
     if not found:
@@ -231,7 +217,7 @@ def schedules_interchange(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
                 power = _power(sizes, rates)
                 if power in (1.0, 0.5):
                     both = pd.concat([sizes, rates])
-                    found = _distances(path, both, sizes, rates)
+                    found = curves.distances(path, both, sizes, rates)
                     if power == 1.0:
                         linear.append(found[0].assign(yard=found[1], schedule="linear"))
                         scores.append(_scores(sizes, rates))

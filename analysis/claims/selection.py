@@ -13,6 +13,7 @@ from analysis.points import At, Points, matched_loss, points
 from analysis.probes import read_probes
 
 _OF_NO_RUNS = ("quadratic", "break_even", "noise_estimators", "wedge")
+_OPTIMIZER, _ADAPTIVE = "config_train_optimizer_name", ("adam",)
 _SCHEDULES = ("config_train_lr_schedule_name", "config_train_batch_schedule_name")
 
 
@@ -33,6 +34,25 @@ def plain(sweep: Sweep) -> Sweep:
     if len(keep) and not keep.any():
         raise NotTested("runs at a constant learning rate and batch size")
     return sweep if keep.all() else only(sweep, sweep.runs.loc[keep, "run_id"])
+
+
+def of_sgd(sweep: Sweep) -> Sweep:
+    """Its runs whose steps are the gradient times η: Adam divides by the gradient's own size, which
+    takes √S where SGD takes S (Malladi et al. 2022), and has no law of η/S. NotTested without."""
+    if _OPTIMIZER not in sweep.runs:
+        return sweep
+    keep = ~sweep.runs[_OPTIMIZER].isin(_ADAPTIVE)
+    if len(keep) and not keep.any():
+        raise NotTested("runs of SGD, since adaptive optimizers have no law of η/S")
+    return sweep if keep.all() else only(sweep, sweep.runs.loc[keep, "run_id"])
+
+
+def constant_sgd(sweep: Sweep) -> tuple[Sweep, str]:
+    """Its runs of SGD at constant η and S; in words, how many finished ones that leaves out."""
+    kept = of_sgd(plain(sweep))
+    lost = len(sweep.finished) - len(kept.finished)
+    return kept, (f"{lost} finished runs with a schedule or an adaptive optimizer are left out"
+                  if lost else "")
 
 
 def losses(sweep: Sweep, loss: float = 0.0, groups: "pd.Series | None" = None) -> pd.Series:

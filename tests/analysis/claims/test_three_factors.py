@@ -39,6 +39,67 @@ def test_verdicts_on_planted_laws(name, plan, verdict, tmp_path):
     assert judge(claim(name), sweep).verdict is verdict
 
 
+@pytest.mark.parametrize(("plan", "needs"), [
+    # η and S do vary apart: two exponents and a constant leave one cell to tell the error by
+    (GRID.but(lr=(0.02, 0.08), batch_size=(8, 32)), "at least 5 cells of η and S: 4 leave"),
+    (GRID.but(lr=(0.02,)), "cells in which η and S vary apart"),
+    # a + b = 0 of a metric that does not care says nothing of the ratio
+    (GRID.but(a=0.0, b=0.0), "a λ_max that moves with η or S"),
+])
+def test_what_the_ratio_law_lacks(plan, needs, tmp_path):
+    found = judge(claim("ratio_law"), load(write(tmp_path / "s", plan)))
+    assert found.verdict is UNTESTED
+    assert found.needs.startswith(needs)
+
+
+RANKED = ("sharpness_falls", "sharpness_falls_at_equal_loss")
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_three_ratios_are_to_be_in_one_setting(name, tmp_path):
+    # two ratios without momentum and two others with it make no order of three
+    plan = GRID.but(lr=(0.02, 0.08, 0.32, 1.28), batch_size=(32,), momentum=(0.0, 0.9))
+    sweep = sweeps.planted(tmp_path / "s", plan,
+                           keep=lambda f: (f["lr"] > 0.1) == (f["momentum"] > 0))
+    found = judge(claim(name), sweep)
+    assert found.needs == "at least 3 values of η/S in one setting"
+
+
+OTHER = {"optimizer": ("config_train_optimizer_name", "sgd", "adam"),
+         "schedule": ("config_train_lr_schedule_name", "constant", "cosine")}
+
+
+@pytest.mark.parametrize("kind", OTHER)
+@pytest.mark.parametrize("name", [*RANKED, "equal_ratios_coincide", "ratio_law"])
+def test_adam_and_schedules_have_no_law_of_the_ratio(name, kind, tmp_path):
+    # there λ_max grows with η, against what is claimed
+    column, own, other = OTHER[kind]
+    plan = GRID.but(momentum=(0.0, 0.9), cell_sd=0.0, run_sd=0.01)
+    jitter = np.random.default_rng(0)
+    sweep = sweeps.planted(
+        tmp_path / "s", plan, runs={column: lambda f: np.where(f["momentum"] > 0, other, own)},
+        snapshots={"hessian_lambda_max": lambda f: jitter.lognormal(0, 0.02, len(f)) * np.where(
+            f["run_momentum"] > 0, f["run_lr"] ** 3, f["run_ratio"] ** -0.6)})
+    found = judge(claim(name), sweep)
+    assert found.verdict is HOLDS
+    assert ("45 finished runs with a schedule or an adaptive optimizer are left out"
+            in found.judgement.note)
+    alone = sweeps.planted(tmp_path / "other", GRID, runs={column: other})
+    assert judge(claim(name), alone).needs.startswith("runs ")
+
+
+def test_each_setting_is_compared_at_a_loss_of_its_own(tmp_path):
+    """With momentum runs learn a hundred times as far, and the order of λ_max is reversed early."""
+    sweep = sweeps.planted(tmp_path / "s", GRID.but(momentum=(0.0, 0.9)), snapshots={
+        "train_loss": lambda f: np.where(f["run_momentum"] > 0, 0.01, 1.0) * np.exp(
+            f["run_epochs"] - f["epoch"]),
+        "hessian_lambda_max": lambda f: f["run_ratio"] ** np.where(
+            f["run_epochs"] - f["epoch"] > 1, 0.6, -0.6)})
+    found = judge(claim("sharpness_falls_at_equal_loss"), sweep)
+    assert found.verdict is HOLDS
+    assert found.judgement.stop_rule == "at train losses from 0.01 to 1, by setting"
+
+
 def test_batches_beyond_the_claimed_factor_do_not_count(tmp_path):
     """S = 128 is off, 64 times the smallest of its ratio: up to 16 times it holds."""
     plan = GRID.but(lr=(0.01, 0.08, 0.64), batch_size=(2, 16, 128), break_batch=64, cell_sd=0.0)
@@ -136,3 +197,17 @@ def test_excess_loss_against_the_exact_one(off, error, verdict, tmp_path):
     found = judge(claim("excess_loss_on_a_quadratic"), load(tmp_path / "s"))
     assert found.verdict is verdict
     assert found.judgement.effects[0].interval.value == pytest.approx(off - 1)
+
+
+def test_every_bowl_is_a_case_of_its_own(tmp_path):
+    # their mean would be exact, and hold
+    sweeps.planted(tmp_path / "s", GRID)
+    for highest, off in ((1.0, 0.95), (2.0, 1.05)):
+        sweeps.probe(tmp_path / "s", "quadratic", [str(highest)], {
+            ("quadratic_excess", "exact_4"): {0.2: 0.7}, ("quadratic_excess", "sde_4"): {0.2: 0.5},
+            ("quadratic_excess", "measured_4"): {0.2: 0.7 * off},
+            ("quadratic_error", "4"): {0.2: 0.001}}, {"highest": highest})
+    found = judge(claim("excess_loss_on_a_quadratic"), load(tmp_path / "s"))
+    assert found.verdict is FAILS
+    assert [e.interval.value for e in found.judgement.effects] == pytest.approx([-0.05, 0.05])
+    assert found.judgement.note.startswith('bowl 1, {"highest": 1.0}')
