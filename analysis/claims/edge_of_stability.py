@@ -51,6 +51,7 @@ def hovers(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
             "of its size below 0.105")
 def adam_hovers(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """P: Adam's preconditioner with both bias corrections."""
+    sweep = selection.plain(sweep)
     path = selection.path(sweep, _SCALED, "spectrum, with preconditioned: true, under Adam")
     wanted = "full-batch Adam with the squared loss and no weight decay"
     if "config_train_optimizer_beta1" not in sweep.runs:

@@ -86,6 +86,12 @@ def test_what_came_before_the_edge_is_left_out(tmp_path):
     assert found.judgement.effects[0].interval.value == pytest.approx(0.01)
 
 
+def test_adam_under_a_schedule_is_left_out(tmp_path):
+    sweep = planted(tmp_path, FULL, runs={**ADAM, "config_train_lr_schedule_name": "switch"},
+                    snapshots={"preconditioned_lambda_max": lambda f: 38.0 / f["lr"]})
+    assert "constant learning rate" in judge(adam_hovers, sweep).needs
+
+
 def test_adam_with_weight_decay_is_left_out(tmp_path):
     sweep = planted(tmp_path, FULL, runs={**ADAM, "weight_decay": 0.1}, snapshots={
         "preconditioned_lambda_max": lambda f: 38.0 / f["lr"]})

@@ -133,14 +133,14 @@ NUDGED = Planted(lr=(0.1,), batch_size=(32,), momentum=(0.0, 0.1, 0.2, 0.3), see
 GAMMAS = {0.0: 0.01, 0.1: 0.1, 0.2: 1.0, 0.3: 3.0}
 
 
-def nudged(folder, power, accuracy=lambda _: 0.9, plain="nudged_sgd"):
+def nudged(folder, power, accuracy=lambda _: 0.9, plain="nudged_sgd", plan=NUDGED):
     """λ₁ ∝ γ^−power. The planted axis becomes γ."""
     gamma = {"config_train_optimizer_gamma": lambda f: f["momentum"].map(GAMMAS),
              "config_train_optimizer_name": lambda f: np.where(
                  f["momentum"] == 0.2, plain, "nudged_sgd"),
              "config_train_loss": "cross_entropy", "effective_ratio": lambda f: f["ratio"],
              "momentum": 0.0}
-    return planted(folder, NUDGED, runs=gamma, snapshots={
+    return planted(folder, plan, runs=gamma, snapshots={
         "hessian_lambda_max": lambda f: f["run_config_train_optimizer_gamma"] ** -(
             power(f) if callable(power) else power) * (1 + f["run_seed"]),
         "train_loss": lambda f: 1 / (1 + f["epoch"]), "test_accuracy": accuracy})
@@ -159,16 +159,54 @@ def test_nudging_changes_sharpness(tmp_path, power, verdict, plain):
         assert beyond == pytest.approx(0.3 * math.log(3))
 
 
-@pytest.mark.parametrize(("loss", "verdict"), [
-    (0.002, Verdict.HOLDS), (0.05, Verdict.FAILS), (None, Verdict.UNDECIDED)])
-def test_nudging_costs_no_accuracy(tmp_path, loss, verdict):
+@pytest.mark.parametrize(("missing", "power", "verdict"), [
+    ("beyond", 0.3, Verdict.UNDECIDED),  # half of the claim, whatever it says, is not all of it
+    ("below", 0.3, Verdict.UNDECIDED),
+    ("beyond", -0.3, Verdict.FAILS),
+    ("below", -0.3, Verdict.FAILS),
+])
+def test_nudging_one_way_alone_does_not_make_it_hold(tmp_path, missing, power, verdict):
+    gone = {"beyond": (0.3,), "below": (0.0, 0.1)}[missing]
+    plan = NUDGED.but(momentum=tuple(m for m in NUDGED.momentum if m not in gone))
+    found = judge(nudged_is_sharper, nudged(tmp_path, power, plan=plan))
+    assert found.verdict is verdict
+    assert len(found.judgement.effects) == 2
+    if verdict is Verdict.UNDECIDED:
+        assert ("γ > 1" if missing == "beyond" else "γ < 1") in found.decides
+
+
+@pytest.mark.parametrize(("why", "power", "loss", "verdict"), [
+    ("sharper, and as good", 0.3, 0.002, Verdict.HOLDS),
+    ("sharper, but worse", 0.3, 0.05, Verdict.FAILS),
+    ("seeds disagree", 0.3, None, Verdict.UNDECIDED),
+    ("as good, but flatter", -0.3, 0.002, Verdict.FAILS),
+])
+def test_nudging_costs_no_accuracy(tmp_path, why, power, loss, verdict):
     def accuracy(f):
         cost = loss if loss else f["run_seed"] / 100
         return 0.9 - np.where(f["run_config_train_optimizer_gamma"] < 1, cost, 0.0)
 
-    found = judge(nudged_is_no_worse, nudged(tmp_path, 0.3, accuracy))
-    assert found.verdict is verdict
+    found = judge(nudged_is_no_worse, nudged(tmp_path, power, accuracy))
+    assert found.verdict is verdict, why
     assert [row["gamma"] for row in found.judgement.evidence] == [0.01, 0.1, 1.0]
+
+
+@pytest.mark.parametrize("claim", [rises_then_falls, peak_falls], ids=lambda c: c.number)
+def test_runs_with_a_schedule_have_no_one_rate(tmp_path, claim):
+    """At the two larger rates the rate is cut: curvature rises to the end, and most of all there.
+    Without them the claims are as planted."""
+    def sharp(f):
+        plain = f["run_ratio"] ** -1.0 * np.where(f["epoch"].between(1, 3), 9.0, 3.0)
+        return np.where(f["run_lr"] > 0.07, f["run_ratio"] * 1e9 * (1 + f["epoch"]),
+                        plain * (1 + (f["step"] > 0)))
+
+    runs = {"config_train_lr_schedule_name": lambda r: np.where(
+        r["lr"] > 0.07, "switch", "constant")}
+    plan = PLAN.but(batch_size=(8, 16, 32))
+    assert judge(claim, planted(tmp_path / "s", plan, runs=runs, snapshots={
+        "hessian_lambda_max": sharp})).verdict is Verdict.HOLDS
+    assert judge(claim, planted(tmp_path / "c", plan, snapshots={
+        "hessian_lambda_max": sharp})).verdict is not Verdict.HOLDS
 
 
 CLAIMS = (rises_then_falls, peak_falls, overshoots, aligned, nudged_is_sharper, nudged_is_no_worse)
