@@ -39,6 +39,7 @@ KEPT = (
 )
 _RATES = ("critical_sample_ratio",)
 _TINY = 1e-12
+_LEARNT = 0.9  # of the smallest loss at step 0
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,22 @@ def _passed_unseen(rows: pd.DataFrame, chosen: pd.DataFrame) -> set[str]:
 def matched_loss(sweep: Sweep, share: float = 0.9) -> float | None:
     """The lowest training loss that at least ``share`` of the finished runs without noise reach.
 
-    Rounded up to two digits. With noise in every run: of all finished runs. None without any.
+    Rounded up to two digits. With noise in every run: of all finished runs. A level that a run has
+    at step 0 matches nothing: where it would lie above nine tenths of the smallest loss there, only
+    runs that get so far count, the others never reach it. None without any.
     """
     rows = sweep.snapshots[sweep.snapshots["status"] == "finished"]
     clean = rows[(rows[list(NOISES)] == 0).all(axis=1)]
-    lowest = (clean if len(clean) else rows).groupby("run_id")["train_loss"].min().dropna()
+    rows = clean if len(clean) else rows
+    lowest = rows.groupby("run_id")["train_loss"].min().dropna()
     lowest = lowest[lowest > 0]
+    bound = _LEARNT * rows.loc[rows["step"] == 0, "train_loss"].min()
+    level = _reached(lowest, share)
+    return _reached(lowest[lowest <= bound], share) if level and level > bound else level
+
+
+def _reached(lowest: pd.Series, share: float) -> float | None:
+    """What that share of the values lie below, rounded up to two digits; None without any."""
     if lowest.empty:
         return None
     level = float(np.quantile(lowest, share, method="inverted_cdf"))

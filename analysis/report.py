@@ -23,6 +23,7 @@ from analysis.collapse import Break
 from analysis.figures.book import Section, sections
 from analysis.figures.theme import FAINT, INK, KINDS, Figure, Tone
 from analysis.folder import Folder, Where
+from analysis.sizes import growth_frame, size_rows
 from analysis.study import Study, lines, study
 
 Rows: TypeAlias = Sequence[Mapping[str, object]] | pd.DataFrame
@@ -80,6 +81,8 @@ def write(where: Where, meta: Mapping[str, object] | None = None) -> Summary:
     _put_rows(folder, "laws", rows)
     _put_rows(folder, "points", _point_rows(found))
     _put_rows(folder, "breaks", break_rows((*found.breaks, *found.falls)))
+    _put_rows(folder, "growth", growth_frame(found.growths))
+    _put_rows(folder, "sizes", size_rows(found.sizes))
     _put_rows(folder, "claims", judging.rows(found.claims))
     _put_rows(folder, "claims_evidence", judging.evidence(found.claims))
     name = str(given.get("name") or found.sweep.name or "sweep")

@@ -131,6 +131,22 @@ def test_matched_loss(tmp_path, lowest, level):
     assert found == (level if level is None else pytest.approx(level, rel=1e-12))
 
 
+@pytest.mark.parametrize(("starts", "lowest", "level"), [
+    ([2.3] * 10, [2.3] * 8 + [0.11, 0.2], 0.2),  # most runs are dead: those that learn set it
+    ([2.3] * 10, [0.1] * 9 + [2.3], 0.1),  # one is: as ever
+    ([0.5] + [2.3] * 9, [0.1] * 5 + [0.6] * 5, 0.1),  # one starts below what others end at
+    ([2.3] * 10, [2.25] * 10, None),  # none learns
+    ([2.3] * 10, [2.31] * 10, None),  # all get worse
+    ([np.nan] * 10, [2.3] * 10, 2.3),  # step 0 was not measured: nothing to hold it against
+])
+def test_a_matched_loss_is_one_that_no_run_starts_at(tmp_path, starts, lowest, level):
+    paths = [{"train_loss": list(pair)} for pair in zip(starts, lowest, strict=True)]
+    found = matched_loss(sweep(tmp_path, paths, ONE.but(seeds=10)))
+    assert found == (level if level is None else pytest.approx(level, rel=1e-12))
+    if level is not None and not np.isnan(starts).any():
+        assert found < min(starts)
+
+
 @pytest.mark.parametrize(("noises", "level"), [((0.0, 0.5), 0.01), ((0.25, 0.5), 2.0)])
 def test_noisy_runs_set_the_level_only_where_all_are_noisy(tmp_path, noises, level):
     # with noisy labels the training loss stays high: clean runs would all match at once

@@ -61,6 +61,7 @@ def test_the_tables_behind_it_hold_the_fits(reported):
     folder, summary = reported
     laws = pd.read_parquet(folder / "analysis" / "laws.parquet")
     pd.testing.assert_frame_equal(laws, pd.DataFrame(summary.laws))
+    assert not len(pd.read_parquet(folder / "analysis" / "growth.parquet"))  # N does not vary
     points = pd.read_parquet(folder / "analysis" / "points.parquet")
     assert (points.query("metric == 'train_loss'")["at"] == "end").sum() == 18
     assert set(pd.read_parquet(folder / "analysis" / "breaks.parquet")["quantity"]) == {

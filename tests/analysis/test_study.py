@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from analysis import report
 from analysis.errors import TableError
 from analysis.points import END
 from analysis.study import lines, study
@@ -137,6 +138,20 @@ def test_a_sweep_over_n_is_asked_about_n(tmp_path):
     assert {g.quantity for g in found.growths} >= {"train_loss", "test_accuracy"}
     assert any(" doublings of S a doubling of N" in said or "at any N" in said
                for said in found.findings)
+
+
+def test_what_n_does_is_written_as_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr("analysis.report.sections", lambda _: ())  # quicker
+    parts = [tables(SMALL.but(train_size=n, name=f"n{n}", seeds=3)) for n in (500, 2000)]
+    runs, snapshots = (pd.concat([p[i] for p in parts], ignore_index=True) for i in (0, 1))
+    found = report.study_of(write_frames(tmp_path, SMALL, runs, snapshots), {})
+    report.write(tmp_path)
+    grown, sizes = (pd.read_parquet(tmp_path / "analysis" / f"{name}.parquet")
+                    for name in ("growth", "sizes"))
+    assert set(grown["train_size"]) == {500, 2000}
+    assert len(grown) == sum(len(g.breaks) for g in found.growths)
+    assert set(sizes["law"]) == {"free", "scale", "noise_scale", "ratio"}
+    assert len(sizes) == 4 * len(found.sizes)
 
 
 def test_times_and_the_boundary_are_part_of_a_study(tmp_path):
