@@ -3,12 +3,17 @@
 __version__ = "0.1.0"
 
 
-def plan(source, *, overrides=(), storage=None, yes=False):
-    """The plan of a spec (a file's path or a preset's name). UserError for bad input."""
+def plan(source, *, overrides=(), storage=None, yes=False, presume=False):
+    """The plan of a spec (a file's path or a preset's name). UserError for bad input.
+
+    ``presume``: well-known data that are not on this machine are taken to be as their name says;
+    such a plan tells costs and cannot be run.
+    """
     from orchestrator.planner import make_plan
     from orchestrator.spec import load_spec
 
-    return make_plan(load_spec(str(source), with_storage(overrides, storage)), yes=yes)
+    return make_plan(load_spec(str(source), with_storage(overrides, storage)), yes=yes,
+                     presume=presume)
 
 
 def with_storage(overrides, storage):

@@ -13,6 +13,7 @@ from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.names import SIZE, places
 from orchestrator.packing import PackPlan, Run, group
+from orchestrator.presumed import Presumed, presumed
 from orchestrator.probeplan import ProbePlan, probe_plans
 from orchestrator.store import LocalStore
 
@@ -90,8 +91,11 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def make_plan(spec: Any, *, yes: bool = False) -> Plan:
-    """The plan of a spec against what its folder already holds. Reads only; writes nothing."""
+def make_plan(spec: Any, *, yes: bool = False, presume: bool = False) -> Plan:
+    """The plan of a spec against what its folder already holds. Reads only; writes nothing.
+
+    ``presume``: data that are not here are taken to be as their name says, for the costs alone.
+    """
     from orchestrator.grid import count_cells, expand, run_configs
 
     if spec.sweep.search is not None:
@@ -103,7 +107,7 @@ def make_plan(spec: Any, *, yes: bool = False) -> Plan:
         raise UserError(spec.problem(
             f"the grid has {count:,} cells, more than {MOST_RUNS:,}", "sweep.axes",
             "make it coarser, or say --yes if you mean it"))
-    info = data_of(spec)
+    info = (presumed(spec) if presume else None) or data_of(spec)
     runs = runs_of(spec, info, run_configs(spec, expand(spec, info.train_size)))
     return against(spec, info, runs, suits_of(spec, info, runs))
 
@@ -150,7 +154,8 @@ def _infos(spec: Any, configs: Sequence[Mapping[str, Any]], info: Any) -> dict[i
     infos = {spec.data["train_size"]: info, info.train_size: info}
     for size in {c["data"]["train_size"]: None for c in configs}:
         if size not in infos:
-            infos[size] = _described(spec, size)
+            infos[size] = (info.of_size(size) if isinstance(info, Presumed)
+                           else _described(spec, size))
     return infos
 
 

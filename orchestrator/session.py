@@ -28,6 +28,7 @@ from orchestrator.planner import (
     make_plan,
     resolved_tree,
 )
+from orchestrator.presumed import Presumed
 from orchestrator.probeplan import weight_problems
 from orchestrator.proberun import run_probe
 from orchestrator.spec import Spec, load_spec
@@ -110,6 +111,8 @@ def _names_functions(spec: Spec) -> bool:
 def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
          probes_only: bool = False) -> Outcome:
     out, start = out or sys.stderr, time.monotonic()
+    if isinstance(plan.data, Presumed):
+        raise UserError(plan.spec.problem(plan.data.absent, "data", plan.data.fix))
     with phase("check"):
         check(plan, on_cluster=cluster.address is not None)
     if probes_only and read_resolved(plan.folder) is None:

@@ -8,6 +8,7 @@ from typing import Any
 from analysis.labels import count
 from orchestrator import costs, measuring
 from orchestrator.planner import Plan
+from orchestrator.presumed import Presumed
 from orchestrator.progress import clock
 from orchestrator.status import last_line
 
@@ -46,6 +47,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "snapshots": snapshots, "parameters": plan.parameters,
         "train_size": plan.data.train_size, "test_size": plan.data.test_size,
         "compute_s": round(estimate.compute_s, 1), "wall_s": round(estimate.wall_s, 1),
+        "gpu_s": None if estimate.gpu_s is None else round(estimate.gpu_s, 1),
         "slots": estimate.slots, "disk_bytes": estimate.disk_bytes, "source": estimate.source,
         **measuring_facts(whole),
         **({} if plan.search is None else {"search": plan.search.facts()}),
@@ -95,6 +97,7 @@ def plan_text(plan: Plan) -> str:
         f"{f['name']} → {f['folder']}",
         f"data     {data}: {_sizes(plan)} training and {f['test_size']} test"
         f" examples of {shape}, {plan.data.classes} classes",
+        *_absent_lines(plan),
         f"model    {plan.spec.model['name']}: {f['parameters']:,} parameters",
         *_run_lines(plan, f),
         *_engine_lines(plan.whole),
@@ -103,6 +106,7 @@ def plan_text(plan: Plan) -> str:
         f"time     about {clock(f['wall_s'])} with {f['slots']} packs at once"
         f" ({clock(f['compute_s'])} of computing; by {f['source']})"
         if f["packs"] else "time     nothing to train",
+        *_hours_lines(f),
         *_probe_lines(plan, f),
         f"disk     about {f['disk_bytes'] / 1e6:.1f} MB",
     ]
@@ -111,6 +115,27 @@ def plan_text(plan: Plan) -> str:
     if len(plan.packs) > 40:
         lines.append(f"         … and {len(plan.packs) - 40} more packs")
     return "\n".join(lines)
+
+
+def _absent_lines(plan: Plan) -> list[str]:
+    """That the data are not here, what is presumed of them, and how to get them."""
+    if not isinstance(plan.data, Presumed):
+        return []
+    return [f"         {plan.data.absent}: taken to be like {plan.data.like} as published",
+            f"         {plan.data.fix}"]
+
+
+def _hours_lines(f: Mapping[str, Any]) -> list[str]:
+    """Core-hours and GPU-hours where no step was timed."""
+    if f["gpu_s"] is None:
+        return []
+    core, gpu = (_hours(f[n] / 3600) for n in ("compute_s", "gpu_s"))
+    return [f"         {core} core-hours, or {gpu} GPU-hours, to a factor of three or so;"
+            " where the data are, a few steps are timed instead"]
+
+
+def _hours(hours: float) -> str:
+    return f"{float(f'{hours:.2g}'):,g}" if hours >= 0.1 else "under 0.1"
 
 
 def _run_lines(plan: Plan, f: Mapping[str, Any]) -> list[str]:

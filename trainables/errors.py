@@ -7,3 +7,7 @@ class InputError(ValueError):
     def __init__(self, what: str, *, key: str = "", fix: str = ""):
         super().__init__(what)
         self.what, self.key, self.fix = what, key, fix
+
+
+class AbsentError(InputError):
+    """Raised for data that are not on this machine."""

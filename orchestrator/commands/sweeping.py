@@ -31,11 +31,14 @@ from orchestrator.commands.command import (
 @kind
 def plan(spec: str, overrides: tuple[str, ...], storage: str | None, yes: bool, as_json: bool,
          list_runs: bool) -> int:
-    """What a spec would do: runs, packs, steps, what is done, time and disk. Trains nothing."""
+    """What a spec would do: runs, packs, steps, what is done, time and disk. Trains nothing.
+
+    Well-known data need not be on this machine: then time is an estimate from counted operations.
+    """
     import orchestrator
     from orchestrator import session, tell
 
-    planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes)
+    planned = orchestrator.plan(spec, overrides=overrides, storage=storage, yes=yes, presume=True)
     session.check(planned)
     click.echo(tell.plan_json(planned) if as_json else tell.plan_text(planned))
     if list_runs and not as_json:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.errors import InputError
+from trainables.errors import AbsentError, InputError
 from trainables.sources import selection
 
 LARGEST = 32 << 30
@@ -171,8 +171,8 @@ def hash_parts(*groups: Iterable[str]) -> str:
 def check_file(path: Path, *, key: str = "data.path") -> Path:
     """InputError unless ``path`` is a readable file that is not empty."""
     if not path.exists():
-        raise InputError(f"there is no file {path}", key=key,
-                         fix="correct the path; it is relative to the spec file's folder")
+        raise AbsentError(f"there is no file {path}", key=key,
+                          fix="correct the path; it is relative to the spec file's folder")
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a file", key=key, fix="name the file in it")
     if not path.stat().st_size:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.errors import InputError
+from trainables.errors import AbsentError, InputError
 from trainables.sources.arrays import Split, build, hash_arrays, locate
 
 CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10",
@@ -57,6 +57,6 @@ def _absent(name: str, root: Path, error: Exception, *, download: bool) -> Input
         return InputError(f"{name} could not be downloaded to {root}: {reason}",
                           key="data.download",
                           fix="check the network, or copy torchvision's files there")
-    return InputError(f"{name} is not in {root} ({reason})", key="data.name",
-                      fix="write `download: true` under data, or set data.root to "
-                          "torchvision's folder")
+    return AbsentError(f"{name} is not in {root} ({reason})", key="data.name",
+                       fix="write `download: true` under data, or set data.root to "
+                           "torchvision's folder")
