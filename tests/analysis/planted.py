@@ -67,12 +67,15 @@ def tables(planted: Planted) -> tuple[pd.DataFrame, pd.DataFrame]:
                         run, path = _run(planted, lr, batch, noise, mu, seed, jitter)
                         runs.append(run)
                         snapshots.append(path)
-    return pd.DataFrame(runs), pd.concat(snapshots, ignore_index=True)
+    columns = {n: np.concatenate([np.broadcast_to(path[n], path["step"].shape)
+                                  for path in snapshots]) for n in snapshots[0]}
+    return pd.DataFrame(runs), pd.DataFrame(columns)
 
 
 def _run(
     p: Planted, lr: float, batch: int, noise: float, mu: float, seed: int, jitter: float
-) -> tuple[dict[str, object], pd.DataFrame]:
+) -> tuple[dict[str, object], dict[str, object]]:
+    """A row of ``runs``, and the run's snapshots as columns."""
     identity = f"{p.name} {lr} {batch} {noise} {mu} {seed}"
     run_id = hashlib.sha256(identity.encode()).hexdigest()[:16]
     ratio = lr / batch
@@ -93,28 +96,26 @@ def _run(
     speed = 120 * (ratio / (1 - mu)) ** 0.6
     loss = (2.3 - 1.6 * noise) / (1 + speed * epoch) * np.exp(2 * begun) + 1.6 * noise
     accuracy = 0.97 - 0.25 * noise - 0.87 / (1 + 3 * speed * epoch) + 0.02 * jitter
-    path = pd.DataFrame(
-        {
-            "run_id": run_id,
-            "step": step,
-            "epoch": epoch,
-            "lr": lr,
-            "train_loss": np.maximum(loss, 1e-6),
-            "train_accuracy": np.clip(accuracy + 0.02, 0, 1),
-            "test_loss": loss + 0.1,
-            "test_accuracy": np.round(np.clip(accuracy, 0, 1) * 297) / 297,
-            "grad_norm": np.sqrt(loss),
-            "param_norm": 10.0 + epoch,
-            "init_distance": epoch,
-            "measure_size": p.train_size,
-            "measure_ge": 60.0,
-            "measure_notes": None,
-            "hessian_lambda_max": sharp,
-            "hessian_trace": 4 * sharp,
-            "time_measure_s": 0.01,
-        }
-    )
-    last = path.iloc[-1]
+    path = {
+        "run_id": np.array(run_id, dtype=object),
+        "step": step,
+        "epoch": epoch,
+        "lr": lr,
+        "train_loss": np.maximum(loss, 1e-6),
+        "train_accuracy": np.clip(accuracy + 0.02, 0, 1),
+        "test_loss": loss + 0.1,
+        "test_accuracy": np.round(np.clip(accuracy, 0, 1) * 297) / 297,
+        "grad_norm": np.sqrt(loss),
+        "param_norm": 10.0 + epoch,
+        "init_distance": epoch,
+        "measure_size": p.train_size,
+        "measure_ge": 60.0,
+        "measure_notes": None,
+        "hessian_lambda_max": sharp,
+        "hessian_trace": 4 * sharp,
+        "time_measure_s": 0.01,
+    }
+    last = {name: np.ravel(column)[-1] for name, column in path.items()}
     run = {
         "run_id": run_id,
         "name": p.name,
@@ -132,11 +133,11 @@ def _run(
         "status_detail": "the loss left the numbers" if diverged else "all steps made",
         "steps": int(step[-1]),
         "epochs": float(epoch[-1]),
-        **{f"final_{name}": last[name] for name in path.columns[4:11]},
+        **{f"final_{name}": last[name] for name in list(path)[4:11]},
         "train_size": p.train_size,
         "test_size": 297,
         "parameters": 5000,
-        "measure_ge": 60.0 * len(path),
+        "measure_ge": 60.0 * len(step),
         "train_ge": float(epoch[-1]),
         "pack_id": f"{batch:04d}",
         "engine": "vmap",
