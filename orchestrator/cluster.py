@@ -111,11 +111,17 @@ def _connected(address: str | None) -> Iterator[None]:
     try:
         with phase("ray start"):
             ray.init(address=address or "local", **options)
-    except ConnectionError as error:
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise UserError(Problem(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",
             "start one (ray up cluster.yaml), or leave --address out to run on this machine",
         )) from error
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise UserError(Problem(
+            f"the cluster at {address} is of other versions: {' '.join(str(error).split())[:300]}",
+            "--address", "install its versions here, or submit a job: sgdscope submit")) from error
     try:
         yield
     finally:

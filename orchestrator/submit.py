@@ -37,7 +37,7 @@ def connect(address: str, out: TextIO) -> "Jobs":
 
 def send(jobs: "Jobs", parcel: Parcel) -> str:
     """Starts a parcel's job and returns its id; UserError where one of the same sweep runs."""
-    busy = [j for j in _all(jobs) if j.sweep == parcel.sweep and not j.ended]
+    busy = [j for j in _all(jobs) if j.sweep and j.sweep == parcel.sweep and not j.ended]
     if busy:
         raise UserError(Problem(
             f"the job {busy[0].id} already works on {parcel.sweep}", "--address",
