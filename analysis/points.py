@@ -17,6 +17,7 @@ import pandas as pd
 from analysis.errors import TableError
 from analysis.frames import NOISES, Exclusion, Sweep
 from analysis.labels import label, number
+from analysis.levels import first_reading
 
 KEPT = (
     "run_id",
@@ -218,22 +219,13 @@ def _choose(rows: pd.DataFrame, metric: str, at: At) -> pd.DataFrame:
 def _crossing(
     rows: pd.DataFrame, metric: str, along: pd.Series, reached: pd.Series, level: float
 ) -> pd.DataFrame:
-    """The metric where ``along`` crosses ``level`` for the first time; rows of a run in order."""
-    keep = ["run_id", "value", "epoch", "along"]
-    path = rows.assign(value=rows[metric], along=along)
-    before = path[keep[1:]].shift().where(path["run_id"] == path["run_id"].shift())
-    here = path[reached].groupby("run_id").head(1)
-    before = before.loc[here.index]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = ((level - before["along"]) / (here["along"] - before["along"])).fillna(1.0)
-        share = share.clip(0.0, 1.0)
-        epoch = before["epoch"].fillna(0.0) * (1 - share) + here["epoch"] * share
-        a, b = before["value"].fillna(here["value"]), here["value"]
-        straight = a * (1 - share) + b * share
-        positive = (a > 0) & (b > 0)
-        bent = np.exp(np.log(a.where(positive)) * (1 - share) + np.log(b.where(positive)) * share)
-    value = straight if is_rate(metric) else bent.fillna(straight)
-    return pd.DataFrame({"run_id": here["run_id"], "value": value, "epoch": epoch})
+    """The metric where ``along`` reaches ``level`` for the first time; rows of a run in order."""
+    value = rows[metric].astype(float)
+    path = rows.assign(value=value, log=np.log(value.where(value > 0)))
+    found = first_reading(path, ["value", "log", "epoch"], along, reached, level)
+    bent = np.exp(found["log"])
+    value = found["value"] if is_rate(metric) else bent.fillna(found["value"])
+    return pd.DataFrame({"value": value, "epoch": found["epoch"]}).reset_index()
 
 
 def _scaled(metric: str, frame: pd.DataFrame) -> np.ndarray:

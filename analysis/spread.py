@@ -1,9 +1,10 @@
 """How far a metric's cells lie apart at equal η/S, and across."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from analysis.crossed import crossing
@@ -60,6 +61,15 @@ def _spearman(cells: pd.DataFrame) -> float:
     total, weight = 0.0, 0
     for _, part in cells.groupby("setting"):
         if part["ratio_group"].nunique() > 2:
-            rho = part["ratio_group"].rank().corr(part["mean"].rank())
-            total, weight = total + float(rho) * len(part), weight + len(part)
+            rho = spearman(part["ratio_group"], part["mean"])
+            total, weight = total + rho * len(part), weight + len(part)
     return total / weight if weight else math.nan
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> float:
+    """Rank correlation, ties at their mean rank; NaN below three points or where one is constant.
+    """
+    ranks = [pd.Series(np.asarray(values, float)).rank() for values in (x, y)]
+    if len(ranks[0]) < 3 or any(r.nunique() < 2 for r in ranks):
+        return math.nan
+    return float(np.corrcoef(*ranks)[0, 1])

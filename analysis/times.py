@@ -14,6 +14,7 @@ from analysis.forms import FORMS, MIN_DOF, Form, design
 from analysis.frames import Exclusion, Sweep
 from analysis.labels import number
 from analysis.laws import LEVEL, MARGIN, Verdict, equivalence
+from analysis.levels import first_reading
 from analysis.points import KEPT
 
 _TINY = 1e-12
@@ -47,15 +48,10 @@ def epochs_to_loss(sweep: Sweep, level: float) -> Times:
     """Epochs to the first training loss ≤ ``level``, linear in log loss between snapshots."""
     rows = sweep.snapshots[sweep.snapshots["status"].isin(["finished", "stopped"])]
     rows = rows[rows["train_loss"].notna()]
-    depth = np.log(rows["train_loss"].clip(lower=_TINY).to_numpy(float))
-    rows = rows.assign(depth=depth)
-    there = rows[rows["train_loss"] <= level].groupby("run_id").head(1)
-    before = rows.groupby("run_id")[["epoch", "depth"]].shift().loc[there.index]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = (math.log(max(level, _TINY)) - before["depth"]) / (there["depth"] - before["depth"])
-    share = share.clip(0, 1).fillna(1.0)
-    epoch = before["epoch"].fillna(0.0) * (1 - share) + there["epoch"] * share
-    seen = dict(zip(there["run_id"], epoch, strict=True))
+    depth = np.log(rows["train_loss"].clip(lower=_TINY))
+    there = first_reading(rows, ["epoch"], depth, rows["train_loss"] <= level,
+                          math.log(max(level, _TINY)))
+    seen = there["epoch"].to_dict()
     known = {run_id: (t, t) for run_id, t in seen.items() if t > 0}
     return _times(sweep, f"epochs to train loss {number(level)}", known, set(seen) - set(known))
 
@@ -153,8 +149,6 @@ def _law(
     frame: pd.DataFrame, form: Form, effective: bool
 ) -> tuple[TimeLaw, tuple[Interval, float] | None]:
     """The law, and of the free one a + b with the p-value of no dependence."""
-    from scipy.special import fdtrc
-
     unknown = TimeLaw(form.formula, dict.fromkeys(form.names, UNKNOWN)), None
     if frame["cell"].nunique() < 2 + len(form.names) + MIN_DOF:
         return unknown
@@ -171,6 +165,4 @@ def _law(
     law = TimeLaw(form.formula, exponents, found.sigma, 2 * (rows.shape[1] + 1) - 2 * found.value)
     if len(form.names) < 2:
         return law, None
-    beta, covariance = found.beta[first:], spread.of_beta(found)[first:, first:]
-    wald = float(beta @ np.linalg.pinv(covariance) @ beta) / 2
-    return law, (spread.interval(found, unit[first:].sum(0)), float(fdtrc(2, spread.dof, wald)))
+    return law, (spread.interval(found, unit[first:].sum(0)), spread.p_of_none(found, first))

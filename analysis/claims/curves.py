@@ -1,5 +1,4 @@
-"""Runs' curves against epochs: how far two runs are apart, seed by seed, and what they read where
-another quantity reaches a level."""
+"""Runs' curves against epochs: how far two runs are apart, seed by seed."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -59,17 +58,3 @@ def distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
         {"first": p.cell_first, "second": p.cell_second, "seed": p.seed,
          "distance": apart(table, p.run_id_first, p.run_id_second) / yard}
         for p in pairs.itertuples()], columns=["first", "second", "seed", "distance"]), yard
-
-
-def reading(rows: pd.DataFrame, metric: str, along: str, level: float) -> pd.Series:
-    """run_id -> the metric where ``along`` first reaches ``level`` from below, read linearly
-    between the two snapshots around. Runs that never do, or did at their first, are left out."""
-    found = {}
-    for run_id, path in rows[rows[along].notna() & rows[metric].notna()].groupby("run_id"):
-        x, y = path[along].to_numpy(float), path[metric].to_numpy(float)
-        reached = np.flatnonzero(x >= level)
-        if len(reached) and reached[0] > 0:
-            i = reached[0]
-            share = (level - x[i - 1]) / (x[i] - x[i - 1])
-            found[str(run_id)] = float(y[i - 1] + share * (y[i] - y[i - 1]))
-    return pd.Series(found, dtype=float)

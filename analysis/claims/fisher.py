@@ -9,6 +9,7 @@ from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.frames import Sweep
 from analysis.labels import fixed, number
+from analysis.levels import first_reading
 
 _PAPER = "Jastrzębski et al. 2021, Catastrophic Fisher Explosion"
 
@@ -57,10 +58,11 @@ def penalty_slows_noisy(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
                            "finished runs with label noise")
     strength = selection.config(sweep, "config_train_fisher_penalty")
     group = selection.alike(sweep, "config_train_fisher_penalty")
-    found = pd.DataFrame([
-        {"run_id": run, "seed": path["seed"].iloc[0], "group": group[run],
-         "penalty": strength[run], "noisy": _noisy(path, options["clean"])}
-        for run, path in rows.groupby("run_id", sort=True)])
+    noisy = first_reading(rows, ["corrupted_accuracy"], rows["clean_accuracy"],
+                          rows["clean_accuracy"] >= options["clean"], options["clean"])
+    found = rows.drop_duplicates("run_id")[["run_id", "seed"]]
+    found = found.assign(group=found["run_id"].map(group), penalty=found["run_id"].map(strength),
+                         noisy=found["run_id"].map(noisy["corrupted_accuracy"]))
     found = selection.within(found, "group", "penalty", 2, "values of fisher_penalty")
     gaps, chosen, slow = [], {}, 0
     for name, runs in found.groupby("group"):
@@ -86,17 +88,3 @@ def penalty_slows_noisy(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         found.groupby(["group", "penalty"])["noisy"].agg(["mean", "count"]).reset_index().to_dict(
             "records"),
         f"{slow} runs did not reach that accuracy" if slow else "")
-
-
-def _noisy(path: pd.DataFrame, level: float) -> float:
-    """Accuracy on noisy examples where that on clean ones first reaches the level, linearly
-    between the two snapshots around it; NaN if it does not."""
-    reached = (path["clean_accuracy"] >= level).to_numpy()
-    if not reached.any():
-        return float("nan")
-    k = int(reached.argmax())
-    clean, noisy = (path[c].to_numpy() for c in ("clean_accuracy", "corrupted_accuracy"))
-    if k == 0:
-        return float(noisy[0])
-    share = (level - clean[k - 1]) / (clean[k] - clean[k - 1])
-    return float(noisy[k - 1] + share * (noisy[k] - noisy[k - 1]))

@@ -12,6 +12,7 @@ from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.crossed import Interval
 from analysis.frames import Sweep
 from analysis.labels import count, fixed, number
+from analysis.levels import first_reading
 
 _PAPER = "McCandlish et al. 2018, An Empirical Model of Large-Batch Training"
 _SCALE = "noise_scale_simple"
@@ -153,14 +154,10 @@ def _common(rows: pd.DataFrame, runs: pd.DataFrame) -> float:
 def _steps_to(rows: pd.DataFrame, level: float) -> pd.Series:
     """run_id -> where the loss first crosses the level, linearly in log loss; runs that never do
     are left out."""
-    path = rows[["run_id", "step"]].assign(log=np.log(rows["train_loss"].clip(lower=_TINY)))
-    before = path.shift().where(path["run_id"] == path["run_id"].shift())
-    here = path[rows["train_loss"] <= level].drop_duplicates("run_id")
-    before = before.loc[here.index]
-    share = (math.log(max(level, _TINY)) - before["log"]) / (here["log"] - before["log"])
-    steps = before["step"] + share * (here["step"] - before["step"])
-    steps = steps.fillna(here["step"].clip(lower=1.0))  # there at its first snapshot
-    return pd.Series(steps.to_numpy(float), index=here["run_id"])
+    log = np.log(rows["train_loss"].clip(lower=_TINY))
+    found = first_reading(rows, ["step"], log, rows["train_loss"] <= level,
+                          math.log(max(level, _TINY)))
+    return found["step"].where(~found["at_once"], found["step"].clip(lower=1.0))
 
 
 def _trade(part: pd.DataFrame) -> dict[str, float] | None:

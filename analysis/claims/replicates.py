@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.crossed import Interval
+from analysis.spread import spearman
 
 Range: TypeAlias = tuple[float, float]
 ANY: Range = (-math.inf, math.inf)
@@ -63,15 +64,6 @@ def rank_correlation(
     over seeds, and how many seeds it rests on."""
     return over_seeds(
         frame, lambda runs: over(runs, group, lambda part: spearman(part[x], part[y])), CORRELATION)
-
-
-def spearman(x: Sequence[float], y: Sequence[float]) -> float:
-    """Rank correlation, ties at their mean rank; NaN below three points or where one is constant.
-    """
-    ranks = [pd.Series(np.asarray(values, float)).rank() for values in (x, y)]
-    if len(ranks[0]) < 3 or any(r.nunique() < 2 for r in ranks):
-        return math.nan
-    return float(np.corrcoef(*ranks)[0, 1])
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:

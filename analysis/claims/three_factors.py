@@ -19,6 +19,7 @@ from analysis.forms import FORMS, MIN_DOF, design
 from analysis.frames import Sweep
 from analysis.labels import fixed, number
 from analysis.laws import MARGIN, Fit, Verdict, fit
+from analysis.levels import first_reading
 from analysis.points import END, logit
 from analysis.verdicts import sentence
 
@@ -178,7 +179,10 @@ def memorization_costs_less(sweep: Sweep, options: Mapping[str, Any]) -> Judgeme
     path = selection.path(sweep, "corrupted_accuracy", "memorization")
     path = selection.where(path, path["label_noise"] > 0, "label noise above 0")
     level = options["memorized"]
-    read = curves.reading(path, "test_accuracy", "corrupted_accuracy", level)
+    path = path[path["test_accuracy"].notna()]
+    read = first_reading(path, ["test_accuracy"], path["corrupted_accuracy"],
+                         path["corrupted_accuracy"] >= level, level)
+    read = read.loc[~read["at_once"], "test_accuracy"]  # the others were there unseen
     if read.empty:
         raise NotTested(f"runs that memorize {number(level)} of the relabelled examples")
     runs = sweep.finished[sweep.finished["run_id"].isin(read.index)]
