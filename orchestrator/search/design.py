@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.points import is_rate
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range
 
@@ -99,12 +100,14 @@ class Law:
         rows, y = self._told()
         weights = 1 / np.sqrt(self._scatter(list(self._values)))
         last = np.linalg.lstsq(rows * weights[:, None], y * weights, rcond=None)[0][-2:]
+        law = (f"logit {self.metric} = c + a·log η + b·log S" if is_rate(self.metric)
+               else f"{self.metric} ∝ η^a·S^b")
         if self.exponent == "both":
-            return (f"a = {last[0]:.3g}, b = {last[1]:.3g} in {self.metric} ∝ η^a·S^b, standard "
-                    f"error {error:.2g} (root of the mean variance)",)
+            return (f"a = {last[0]:.3g}, b = {last[1]:.3g} in {law}, standard error {error:.2g} "
+                    "(root of the mean variance)",)
         name = "a + b" if self.exponent == "sum" else self.exponent
         value = float(np.array(_COMBINATIONS[self.exponent]) @ last)
-        return (f"{name} = {value:.3g} in {self.metric} ∝ η^a·S^b, standard error {error:.2g}",)
+        return (f"{name} = {value:.3g} in {law}, standard error {error:.2g}",)
 
     @property
     def deviation(self) -> float:
@@ -172,7 +175,7 @@ class Law:
         if self.exponent == "both":
             return float(np.linalg.slogdet(last)[1]) / 2
         c = np.array(_COMBINATIONS[self.exponent])
-        return math.log(float(c @ last @ c))
+        return math.log(max(float(c @ last @ c), 1e-30))  # rounding, where nothing scatters
 
     def _scatter(self, cells: Sequence[Point]) -> np.ndarray:
         """(cells,): the variance of a cell about the law, by S, drawn towards the whole's."""
@@ -252,8 +255,8 @@ def _logs(cell: Point) -> np.ndarray:
 
 
 def _scaled(metric: str, value: float) -> float:
-    """On the scale of the laws: a logit of accuracies, else the logarithm."""
-    if metric.endswith("accuracy"):
+    """On the scale of the laws: a logit of shares, else the logarithm."""
+    if is_rate(metric):
         kept = min(max(value, 1e-3), 1 - 1e-3)
         return math.log(kept / (1 - kept))
     return math.log(value) if value > 0 else math.nan

@@ -117,6 +117,24 @@ def test_its_error_is_known_once_there_are_cells_enough():
     assert proposed.deviation < before
 
 
+@pytest.mark.parametrize(("metric", "exponent", "words"), [
+    (METRIC, "sum", "a + b = 0.1 in hessian_lambda_max ∝ η^a·S^b, standard error"),
+    ("test_accuracy", "a", "a = -0.5 in logit test_accuracy = c + a·log η + b·log S, standard"),
+    ("test_accuracy", "both", "a = -0.5, b = 0.6 in logit test_accuracy = c + a·log η + b·log S"),
+])
+def test_the_line_says_what_was_fitted(metric, exponent, words):
+    """An accuracy is a share: its logit is fitted, and no power law is one of it."""
+    proposed = Law(LOW, HIGH, SIZES, metric=metric, exponent=exponent)
+    assert proposed.told == ()
+    for _ in range(4):
+        for point in proposed.ask(5):
+            lr, size = point.values["lr"], point.values["batch_size"]
+            y = -0.5 * np.log(lr) + 0.6 * np.log(size) - 3
+            share = float(1 / (1 + np.exp(-y)) if metric == "test_accuracy" else np.exp(y))
+            proposed.tell(point, Outcome("finished", {metric: share}))
+    assert proposed.told[0].startswith(words)
+
+
 def test_strange_outcomes_are_passed_over():
     proposed = law()
     first = proposed.ask(3)
