@@ -9,6 +9,17 @@ class TableError(ValueError):
         self.what, self.where, self.fix = what, where, fix
 
 
+class StorageError(TableError, OSError):
+    """The storage does not answer, or refuses. ``errno`` as the system gave it, if it did."""
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", number: int | None = None):
+        super().__init__(what, where=where, fix=fix)
+        self.errno, self.strerror = number, what
+
+    def __str__(self) -> str:
+        return ValueError.__str__(self)
+
+
 class Note(UserWarning):
     """What a reader should be told once, in a line."""
 

@@ -1,7 +1,9 @@
 """A sweep's folder, wherever it lies: the few things that the analysis asks of a file system."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -9,7 +11,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from analysis.errors import TableError
+from analysis.errors import StorageError, TableError
 
 Where: TypeAlias = "str | os.PathLike[str] | Folder"
 
@@ -23,12 +25,23 @@ class Folder:
 
     @classmethod
     def of(cls, where: Where) -> "Folder":
-        """``where``: a local path, a URI (``s3://bucket/prefix``), or a Folder as it is."""
+        """``where``: a local path, a URI (``s3://bucket/prefix``), or a Folder as it is.
+
+        TableError for a URI that no file system is known for. S3's endpoint and region are taken
+        from AWS_ENDPOINT_URL and AWS_REGION, its credentials from the environment too.
+        """
         if isinstance(where, Folder):
             return where
-        if "://" in str(where):
-            return cls(*pafs.FileSystem.from_uri(str(where)))
-        return cls(pafs.LocalFileSystem(), str(Path(where).resolve()))
+        uri = os.fspath(where)
+        if "://" not in uri:
+            return cls(pafs.LocalFileSystem(), str(Path(uri).resolve()))
+        try:
+            if uri.startswith("s3://") and "?" not in uri and (endpoint := _endpoint()):
+                return cls(_s3(endpoint), uri.removeprefix("s3://").rstrip("/"))
+            return cls(*pafs.FileSystem.from_uri(uri))
+        except (OSError, pa.ArrowException) as error:
+            raise TableError(f"cannot open {uri}: {_reason(error)}",
+                             fix="give a folder, or a URI like s3://bucket/prefix") from error
 
     def at(self, name: str) -> str:
         """The path of ``name`` inside the folder."""
@@ -43,7 +56,8 @@ class Folder:
     def sizes(self, sub: str) -> dict[str, int] | None:
         """As ``names``, each with its bytes; 0 for a folder."""
         selector = pafs.FileSelector(self.at(sub), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
+        with _told(self.at(sub)):
+            found = self.filesystem.get_file_info(selector)
         if not found and not self.exists(sub):
             return None
         sizes = {info.base_name: info.size or 0 for info in found}
@@ -51,7 +65,17 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder of that name is there."""
-        return self.filesystem.get_file_info(self.at(name)).type != pafs.FileType.NotFound
+        with _told(self.at(name)):
+            return self.filesystem.get_file_info(self.at(name)).type != pafs.FileType.NotFound
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The file, to read in any order; one that is far away comes as a whole, in one request.
+        StorageError where there is no getting at it, which says nothing of what is in it."""
+        with _told(self.at(name)):
+            if isinstance(self.filesystem, pafs.LocalFileSystem):
+                return self.filesystem.open_input_file(self.at(name))
+            with self.filesystem.open_input_stream(self.at(name)) as stream:
+                return pa.BufferReader(stream.read_buffer())
 
     def put(self, name: str, data: bytes) -> str:
         """Writes a file whole or not at all, over what was there. Returns its path.
@@ -67,9 +91,38 @@ class Folder:
                 with self.filesystem.open_output_stream(path) as stream:
                     stream.write(data)
         except (OSError, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise TableError(f"cannot write {name}: {reason}", where=path) from error
+            raise TableError(f"cannot write {name}: {_reason(error)}", where=path) from error
         return path
+
+
+def _endpoint() -> str:
+    """Where S3 is, if not at Amazon's."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def _s3(endpoint: str) -> pafs.S3FileSystem:
+    secure, _, address = endpoint.rpartition("://")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return pafs.S3FileSystem(
+        endpoint_override=address.rstrip("/"), scheme=secure or "https", region=region)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if "is a directory" in str(error):  # Arrow gives it no errno
+            raise TableError("a folder, not a file", where=where, fix="move it away") from error
+        raise StorageError(f"cannot be read: {_reason(error)}", where=where, fix=(
+            "check that it is there and that you may read it, and the network"),
+            number=error.errno) from error
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 
-from analysis.errors import TableError
+from analysis.errors import StorageError, TableError
 from analysis.folder import Folder, Where
 
 SCHEMA = pa.schema([
@@ -28,11 +28,13 @@ def read_probes(where: Where) -> pa.Table:
 
 def _record(folder: Folder, name: str) -> dict:
     try:
-        with folder.filesystem.open_input_file(folder.at(name)) as stream:
+        with folder.open(name) as stream:
             whole = json.loads(stream.read())
         record = {field: whole[field] for field in SCHEMA.names}
         record["options"] = json.dumps(record["options"], sort_keys=True)
         pa.Table.from_pylist([record], SCHEMA)  # the types are those of the schema
+    except StorageError:
+        raise
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise TableError("not the record of a probe", where=folder.at(name),
                          fix="move it away: `sgdscope probe` then makes the probe again") from error

@@ -83,7 +83,7 @@ def _refuse_foreign(folder: Folder, name: str) -> None:
     if not folder.exists(name):
         return
     try:
-        with folder.filesystem.open_input_file(folder.at(name)) as stream:
+        with folder.open(name) as stream:
             ours = _MARK.encode() in stream.read(2000)
     except OSError as error:
         raise TableError(f"cannot be overwritten: {error.strerror or error}",

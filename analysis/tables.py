@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.errors import LeftAside, TableError
+from analysis.errors import LeftAside, StorageError, TableError
 from analysis.folder import Folder, Where
 from analysis.schema import FORMAT, TABLES
 
@@ -144,10 +144,12 @@ def _not_alike(folder: Folder, table: str, piece: _Piece, parts: Mapping[str, in
 
 def _read_part(folder: Folder, table: str, name: str, columns: list[str] | None) -> _Piece:
     try:
-        with folder.filesystem.open_input_file(folder.at(name)) as stream:
+        with folder.open(name) as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True)
             _check_format(folder, table, name, file.schema_arrow)
             return _Piece(name, file.schema_arrow, file.read(columns))
+    except StorageError:
+        raise
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise TableError(
             f"damaged, or not Parquet: {str(error).partition(chr(10))[0]}",

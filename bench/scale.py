@@ -97,7 +97,7 @@ def commit(folder: Path, snapshots: int, clock: Clock) -> None:
     import orchestrator
     from orchestrator import session
     from orchestrator.ledger import Ledger
-    from orchestrator.store import LocalStore
+    from orchestrator.stores.local import LocalStore
 
     planned = orchestrator.plan(str(folder / "scale.yaml"))
     with clock.running():
@@ -117,7 +117,7 @@ def commit(folder: Path, snapshots: int, clock: Clock) -> None:
 def ledger(folder: Path, _: int, clock: Clock) -> None:
     """What a plan and a status ask of the ledger."""
     from orchestrator.ledger import Ledger
-    from orchestrator.store import LocalStore
+    from orchestrator.stores.local import LocalStore
 
     asked = Ledger(LocalStore(folder / "scale"))
     with clock.running():
@@ -128,7 +128,7 @@ def ledger(folder: Path, _: int, clock: Clock) -> None:
 def compact(folder: Path, _: int, clock: Clock) -> None:
     """``sgdscope compact``; once more, it finds nothing to do."""
     from orchestrator import compaction
-    from orchestrator.store import LocalStore
+    from orchestrator.stores.local import LocalStore
 
     with clock.running():
         made = compaction.compact(LocalStore(folder / "scale"))

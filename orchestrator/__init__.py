@@ -24,7 +24,8 @@ def with_storage(overrides, storage):
 
 
 def run(source, *, overrides=(), storage=None, inline=False, address=None, yes=False):
-    """Runs a sweep to its report and returns its folder (a Path).
+    """Runs a sweep to its report and returns its folder (a Path, or a URI where
+    the storage is one).
 
     The same call again goes on where an earlier one stopped. ``inline`` trains in this process
     instead of on Ray; ``address`` names a running Ray cluster.
@@ -36,7 +37,7 @@ def run(source, *, overrides=(), storage=None, inline=False, address=None, yes=F
 
 
 def probe(source, *, overrides=(), storage=None, inline=False, address=None):
-    """Makes the probes that are missing of a sweep that was run; returns its folder (a Path).
+    """Makes the probes that are missing of a sweep that was run; returns its folder.
 
     ``source``: a spec, whose section ``probes`` may have changed, or the sweep's folder.
     """
@@ -48,11 +49,11 @@ def probe(source, *, overrides=(), storage=None, inline=False, address=None):
 
 def plan_of_sweep(source, *, overrides=(), storage=None, yes=False):
     """The plan of a spec, or of the spec that a sweep's folder was made by."""
-    from pathlib import Path
-
     from orchestrator.planner import make_plan
     from orchestrator.spec import load_folder
+    from orchestrator.stores import open_store, reach
 
-    if storage is not None or not (Path(source) / "resolved.yaml").is_file():
+    reach(source)
+    if storage is not None or open_store(source).read("resolved.yaml") is None:
         return plan(source, overrides=overrides, storage=storage, yes=yes)
-    return make_plan(load_folder(Path(source), overrides), yes=yes)
+    return make_plan(load_folder(source, overrides), yes=yes)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from analysis.schema import TABLES
 from analysis.tables import PARTS, union
 from orchestrator.ledger import SCHEMA_PART
-from orchestrator.store import LocalStore
+from orchestrator.stores import Store
 
 # Reading a part takes 2 to 5 ms, a row in it next to nothing: a sweep's report reads its tables two
 # to three times, so that from here on one file is paid for within the command.
@@ -41,7 +41,7 @@ class Compacted:
                 f" ({self.new:,} new), {self.bytes / 1e6:.1f} MB")
 
 
-def compact(store: LocalStore) -> tuple[Compacted, ...]:
+def compact(store: Store) -> tuple[Compacted, ...]:
     """Compacts every table of the sweep's folder; TableError where a part cannot be read.
 
     Safe at any moment: the parts that appear meanwhile are not held, and are read beside it. Of two
@@ -50,7 +50,7 @@ def compact(store: LocalStore) -> tuple[Compacted, ...]:
     return tuple(_compact(store, table) for table in TABLES)
 
 
-def compact_many(store: LocalStore) -> bool:
+def compact_many(store: Store) -> bool:
     """Compacts where more than ``MANY`` parts of a table are not in ``compact/``; whether it did.
 
     A disk that is full stops it and nothing else: the parts serve as well.
@@ -64,11 +64,14 @@ def compact_many(store: LocalStore) -> bool:
     return True
 
 
-def _waiting(store: LocalStore, table: str) -> int:
-    """How many parts of a table are not in ``compact/``."""
+def _waiting(store: Store, table: str) -> int:
+    """How many parts of a table are not in ``compact/``, or more where they are few."""
     names = set(store.names(f"tables/{table}"))
+    if len(names) <= MANY:
+        return len(names)
     try:
-        schema = pq.read_schema(store.root / f"compact/{table}.parquet")
+        with store.folder.open(f"compact/{table}.parquet") as file:
+            schema = pq.read_schema(file)
         held = set(json.loads(schema.metadata[PARTS]))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         held = set()
@@ -80,8 +83,8 @@ def as_json(made: Iterable[Compacted]) -> str:
     return json.dumps([asdict(one) for one in made])
 
 
-def _compact(store: LocalStore, table: str) -> Compacted:
-    found = union(store.root, table)
+def _compact(store: Store, table: str) -> Compacted:
+    found = union(store.folder, table)
     new, parts = set(found.parts) - found.held, set(found.parts) - {SCHEMA_PART}
     size = None
     if new:

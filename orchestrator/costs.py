@@ -146,7 +146,7 @@ def _earlier(plan: Plan) -> dict[str, float]:
         return {}
     from analysis.tables import read
 
-    columns = read(plan.folder, "runs", ["run_id", "time_train_s", "time_measure_s"])
+    columns = read(plan.store.folder, "runs", ["run_id", "time_train_s", "time_measure_s"])
     spent = {i: t + m for i, t, m in zip(*columns.to_pydict().values(), strict=True)}
     groups: dict[str, list[float]] = {}
     for run in ended:

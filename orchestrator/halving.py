@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.ledger import Halved, Ledger
 from orchestrator.packing import Run, cut
-from orchestrator.store import LocalStore
+from orchestrator.stores import open_store
 from orchestrator.timeline import phase
 
 Facts = dict[str, Any]
@@ -32,7 +32,7 @@ def run(order: Order, whole: Whole, kind: Callable[[], str]) -> Iterator[Facts]:
     one run, or that has a commit, is tried once more with all caches freed. MemoryError in words
     where that does not help; HalvesFailed when all halves were tried and some have failed.
     """
-    ledger = Ledger(LocalStore(order["folder"]))
+    ledger = Ledger(open_store(order["folder"]))
     halves = yield from _whole(order, ledger, whole, kind)
     if halves:
         yield from _in_turn(order, ledger, halves, whole, kind)

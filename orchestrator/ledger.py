@@ -25,7 +25,7 @@ from analysis.schema import TABLES
 from analysis.tables import read
 from orchestrator.commits import Commit, CorruptCommit, decode, encode
 from orchestrator.errors import Problem, UserError
-from orchestrator.store import LocalStore
+from orchestrator.stores import Store
 
 SCHEMA_PART = "0000-schema.parquet"
 _PUBLISHING_ORDER = ("snapshots", "spectra", "curves", "runs")
@@ -42,7 +42,7 @@ class Halved(Exception):
 class Ledger:
     """The committed part of one sweep's folder."""
 
-    def __init__(self, store: LocalStore):
+    def __init__(self, store: Store):
         self.store = store
         self._schemas: dict[str, pa.Schema] = {}
 
@@ -78,7 +78,7 @@ class Ledger:
     def _final_rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         if self.ended_packs():
             try:
-                yield from read(self.store.root, "runs", columns).to_pylist()
+                yield from read(self.store.folder, "runs", columns).to_pylist()
             except TableError as error:
                 raise UserError(Problem(error.what, error.where, error.fix)) from error
 
@@ -192,7 +192,7 @@ class Ledger:
             h["pack_id"]))]
 
     def _own_rows(self, pack_id: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        parts = [n for n in self.store.names("tables/runs") if n.startswith(f"{pack_id}-")]
+        parts = self.store.names("tables/runs", f"{pack_id}-")
         return [row for n in parts for row in pq.read_table(io.BytesIO(self.store.read(
             f"tables/runs/{n}")), columns=columns).to_pylist()]
 
@@ -215,7 +215,7 @@ class Ledger:
         except ValueError:
             record = None
         if not isinstance(record, dict):
-            raise UserError(Problem("damaged, or not JSON", str(self.store.root / "probes" / name),
+            raise UserError(Problem("damaged, or not JSON", f"{self.store.where}/probes/{name}",
                                     "move it away: the same command then makes its probe anew"))
         return record
 
@@ -245,12 +245,12 @@ class Ledger:
 
     def _parts(self, pack_id: str) -> bool:
         """Whether rows of a pack are published, those of its halves aside."""
-        return any(n.startswith(f"{pack_id}-") and n[len(pack_id) + 1 : -8].isdigit()
-                   for table in TABLES for n in self.store.names(f"tables/{table}"))
+        return any(n[len(pack_id) + 1 : -8].isdigit() for table in TABLES
+                   for n in self.store.names(f"tables/{table}", f"{pack_id}-"))
 
     def _segments(self, pack_id: str) -> list[int]:
-        names = self.store.names(f"packs/{pack_id}")
-        return [int(n[6:-4]) for n in names if n.startswith("state-") and n[6:-4].isdigit()]
+        names = self.store.names(f"packs/{pack_id}", "state-")
+        return [int(n[6:-4]) for n in names if n[6:-4].isdigit()]
 
     def _load(self, path: str) -> Commit | None:
         content = self.store.read(path)

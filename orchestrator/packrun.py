@@ -11,13 +11,13 @@ from orchestrator.columns import identity_columns
 from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
 from orchestrator.planner import NUMERICS
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, open_store
 from orchestrator.timeline import phase
 
 FORMAT = 1
 
 
-def order(pack: PackPlan, spec: Any, folder: Path) -> dict[str, Any]:
+def order(pack: PackPlan, spec: Any, folder: Place) -> dict[str, Any]:
     """All that a worker needs to know, as plain values."""
     return {
         "folder": str(folder), "name": spec.name, "base_dir": str(spec.base_dir),
@@ -45,7 +45,7 @@ def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         from trainables.train import Segment, train
 
     settle()
-    ledger, wanted = Ledger(LocalStore(order["folder"])), order["pack"]
+    ledger, wanted = Ledger(open_store(order["folder"])), order["pack"]
     device, base_dir = _device(order), Path(order["base_dir"])
     fixed = ledger.fixed(wanted["pack_id"])
     with phase("build"):

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator import measuring
@@ -15,7 +14,8 @@ from orchestrator.names import SIZE, places
 from orchestrator.packing import PackPlan, Run, group
 from orchestrator.presumed import Presumed, presumed
 from orchestrator.probeplan import ProbePlan, probe_plans
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, Store, open_store, reach
+from orchestrator.stores.place import inside, placed
 
 NUMERICS = 1  # raised only when results change on purpose
 MOST_RUNS = 100_000
@@ -42,8 +42,12 @@ class Plan:
     search: Any = None            # search.planning.SearchPlan, where runs are asked for as it goes
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         return folder_of(self.spec)
+
+    @property
+    def store(self) -> Store:
+        return open_store(self.folder)
 
     @property
     def whole(self) -> "Plan":
@@ -55,13 +59,9 @@ class Plan:
         return tuple(r for r in self.runs if r.run_id not in self.ended)
 
 
-def folder_of(spec: Any) -> Path:
+def folder_of(spec: Any) -> Place:
     """The sweep's folder: <storage>/<name>."""
-    if "://" in spec.storage:
-        raise UserError(spec.problem(
-            f"storage {spec.storage!r} is not a folder", "storage",
-            "give a folder on this machine or on a shared file system"))
-    return Path(spec.storage).expanduser().absolute() / spec.name
+    return inside(placed(spec.storage), spec.name)
 
 
 def identity(config: Mapping[str, Any], data_sha256: str) -> str:
@@ -98,6 +98,7 @@ def make_plan(spec: Any, *, yes: bool = False, presume: bool = False) -> Plan:
     """
     from orchestrator.grid import count_cells, expand, run_configs
 
+    reach(folder_of(spec))
     if spec.sweep.search is not None:
         from orchestrator.search.planning import plan_search
 
@@ -186,7 +187,7 @@ def _sized(configs: Sequence[Mapping[str, Any]], infos: Mapping[int | None, Any]
 
 def against(spec: Any, info: Any, runs: Sequence[Run], suits: Any) -> Plan:
     """The plan of runs, against what the sweep's folder holds of them."""
-    ledger = Ledger(LocalStore(folder_of(spec)))
+    ledger = Ledger(open_store(folder_of(spec)))
     wanted = {r.run_id: r for r in runs}
     taken: list[PackPlan] = []
     for fixed in ledger.open_packs():

@@ -1,12 +1,17 @@
 """Checks before anything starts: what would fail late is said at once."""
 
+import contextlib
 import os
-import shutil
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import Problem
+from analysis.errors import Note, StorageError
+from orchestrator.errors import Problem, UserError
+from orchestrator.stores import Place, Store, open_store, reach
+
+_TRIAL = ".trial"  # a file that shows whether files can be created
 
 
 def machine_problems(spec: Any) -> list[Problem]:
@@ -36,36 +41,63 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def storage_problems(folder: Path) -> list[Problem]:
+def storage_problems(folder: Place) -> list[Problem]:
     """Whether files can be created once and for all in the sweep's folder; nothing is left."""
-    anchor = next(p for p in (folder, *folder.parents) if p.exists())
-    if not anchor.is_dir():
-        return [Problem(f"the storage {anchor} is a file", "storage", "give a folder")]
-    # A folder begins with its tables; one that was left then is ours too.
-    ours = (folder / "tables" / "runs").is_dir() or (folder / "resolved.yaml").exists()
-    if folder.is_dir() and any(folder.iterdir()) and not ours:
-        return [Problem(f"{folder} is not empty and no sweep of ours", "storage",
-                        "choose another storage or name")]
-    draft = anchor / f".sgdscope-{uuid.uuid4().hex}"
-    linked = draft.with_suffix(".link")
     try:
-        draft.write_bytes(b"x")
-        os.link(draft, linked)
-    except OSError as error:
-        return [Problem(f"cannot write to {anchor}: {error.strerror or error}", "storage",
-                        "give a folder that you can write to, on a disk with hard links")]
-    finally:
-        for left in (draft, linked):
-            if os.access(anchor, os.W_OK):
-                left.unlink(missing_ok=True)
+        reach(folder)
+        store = open_store(folder)
+        return _foreign(store) or _unwritable(_tried(store))
+    except StorageError as error:
+        return [Problem(f"{error.where}: {error.what}", "storage", error.fix)]
+    except UserError as error:
+        return list(error.problems)
+
+
+def _tried(store: Store) -> Store:
+    """Where creating is tried: of a local folder that is not there, in the nearest above it."""
+    anchor = getattr(store, "anchor", None)
+    return store if anchor is None else open_store(anchor)
+
+
+def _foreign(store: Store) -> list[Problem]:
+    tried = Path(_tried(store).where)
+    if tried.is_file():
+        return [Problem(f"the storage {tried} is a file", "storage", "give a folder")]
+    names = [n for n in store.names("") if not n.endswith(_TRIAL)]
+    # A folder begins with its tables; one that was left then is ours too.
+    ours = "resolved.yaml" in names or "runs" in store.names("tables")
+    if names and not ours:
+        return [Problem(f"{store.where} is not empty and no sweep of ours", "storage",
+                        "choose another storage or name")]
     return []
 
 
-def space_problems(folder: Path, needed: int) -> list[Problem]:
+def _unwritable(store: Store) -> list[Problem]:
+    """Creates a file twice: the second time must not succeed."""
+    trial = f"sgdscope-{uuid.uuid4().hex}{_TRIAL}"
+    try:
+        once, twice = store.create(trial, b"1"), store.create(trial, b"2")
+    except StorageError as error:
+        return [Problem(f"cannot write to {store.where}: {error.what}", "storage", error.fix)]
+    finally:
+        _left_nothing(store, trial)
+    if once and twice and store.exclusive:
+        warnings.warn(Note(f"{store.where}: this server lets two writers create one file: two "
+                           "drivers at once are not protected from one another there"),
+                      stacklevel=2)
+    return []
+
+
+def _left_nothing(store: Store, name: str) -> None:
+    with contextlib.suppress(StorageError):
+        store.delete(name)
+
+
+def space_problems(folder: Place, needed: int) -> list[Problem]:
     """Whether the disk has room for the estimated bytes."""
-    anchor = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(anchor).free
-    if needed <= free:
+    store = open_store(folder)
+    free = store.free()
+    if free is None or needed <= free:
         return []
-    return [Problem(f"the sweep needs about {needed / 1e9:.1f} GB, {anchor} has {free / 1e9:.1f}",
-                    "storage", "free some space, or choose another storage")]
+    return [Problem(f"the sweep needs about {needed / 1e9:.1f} GB, {_tried(store).where} has "
+                    f"{free / 1e9:.1f}", "storage", "free some space, or choose another storage")]

@@ -11,13 +11,13 @@ from orchestrator.ledger import Ledger
 from orchestrator.packrun import device_for, device_kind, host_name, settle
 from orchestrator.planner import NUMERICS
 from orchestrator.probeplan import ProbePlan
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, Store, open_store
 
 FORMAT = 1
 _FACTS = {"steps": 1, "running": 0, "finished": 0, "diverged": 0}
 
 
-def order(probe: ProbePlan, spec: Any, folder: Path, step: int) -> dict[str, Any]:
+def order(probe: ProbePlan, spec: Any, folder: Place, step: int) -> dict[str, Any]:
     """All that a worker needs to know, as plain values; ``step``: where the runs' weights are."""
     return {
         "folder": str(folder), "base_dir": str(spec.base_dir), "device": spec.compute.device,
@@ -37,7 +37,7 @@ def run_probe(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     from trainables import landscape
 
     settle()
-    ledger, wanted = Ledger(LocalStore(order["folder"])), order["probe"]
+    ledger, wanted = Ledger(open_store(order["folder"])), order["probe"]
     yield {"step": 0, **_FACTS}
     left = ledger.committed_probe(wanted["probe_id"])
     if left is not None:
@@ -67,7 +67,7 @@ def curve_rows(found: Sequence[tuple[str, Any]], **shared: Any) -> list[dict[str
 
 def skip(order: Mapping[str, Any], reason: str) -> None:
     """Commits that a probe will never be made, and why, so that nobody waits for it."""
-    Ledger(LocalStore(order["folder"])).commit_probe(
+    Ledger(open_store(order["folder"])).commit_probe(
         {**record(order["probe"]), "status": "skipped", "status_detail": reason}, [])
 
 
@@ -79,7 +79,7 @@ def record(wanted: Mapping[str, Any]) -> dict[str, Any]:
             "sgdscope_version": __version__, "status": "finished", "status_detail": ""}
 
 
-def _subject(order: Mapping[str, Any], store: LocalStore, device: Any) -> Any:
+def _subject(order: Mapping[str, Any], store: Store, device: Any) -> Any:
     from trainables.datasets import load
     from trainables.landscape import Subject
 
@@ -92,7 +92,7 @@ def _subject(order: Mapping[str, Any], store: LocalStore, device: Any) -> Any:
         seed=wanted["seed"], device=device, base_dir=base_dir)
 
 
-def _weights(store: LocalStore, run_id: str) -> Mapping[str, Any]:
+def _weights(store: Store, run_id: str) -> Mapping[str, Any]:
     from safetensors.torch import load
 
     content = store.read(f"weights/{run_id}.safetensors")

@@ -13,6 +13,7 @@ from typing import Any
 
 from orchestrator import measuring, training
 from orchestrator.search import section as search_section
+from orchestrator.stores.place import fault
 from orchestrator.training import finite
 from trainables.errors import InputError
 from trainables.options import (
@@ -243,6 +244,8 @@ def storage(given: Any) -> str:
     """The storage as given: a folder, or an address that the store knows."""
     if not text(None).accepts(given) or not given.isprintable() or len(given) > 1000:
         raise InputError(f"storage is {given!r}", key="storage", fix="give a folder")
+    if wrong := fault(given):
+        raise InputError(wrong[0], key="storage", fix=wrong[1])
     try:
         Path(given).expanduser()
     except RuntimeError:

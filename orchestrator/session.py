@@ -33,7 +33,7 @@ from orchestrator.probeplan import weight_problems
 from orchestrator.proberun import run_probe
 from orchestrator.spec import Spec, load_spec
 from orchestrator.stages import GuidedStage, Stage, Stages
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, Store, open_store, reach
 from orchestrator.tell import headline
 from orchestrator.timeline import phase
 
@@ -46,7 +46,7 @@ class Outcome:
     the probes that were not made, and why, in words. ``found``: by a search, in lines.
     """
 
-    folder: Path
+    folder: Place
     failures: Mapping[str, str]
     summary: Any
     seconds: float
@@ -90,7 +90,9 @@ def _is_fresh(spec: Spec) -> bool:
     from trainables.errors import InputError
 
     folder = folder_of(spec)
-    if (folder.exists() or _names_functions(spec) or spec.compute.cpus > (os.cpu_count() or 1)
+    reach(folder)
+    if (open_store(folder).names("") or _names_functions(spec)
+            or spec.compute.cpus > (os.cpu_count() or 1)
             or preflight.storage_problems(folder)):
         return False
     try:
@@ -127,7 +129,7 @@ def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
         _work_off(wanted, plan, cluster, inline=inline)
     cluster.release()
     with phase("compaction"):
-        compact_many(LocalStore(folder))
+        compact_many(open_store(folder))
     out.write("analysing …\n")
     with phase("analysis"):
         summary = analyze(folder, plan.spec.base_dir)
@@ -139,7 +141,7 @@ def _spent(plan: Plan) -> dict[str, float | None]:
     """Of the plan's runs that have ended; empty where none has trained."""
     from analysis.tables import read
 
-    table = read(plan.folder, "runs", ["run_id", "measure_ge", "train_ge"]).to_pydict()
+    table = read(plan.store.folder, "runs", ["run_id", "measure_ge", "train_ge"]).to_pydict()
     wanted = planned_runs(plan.folder)
     rows = [r for r in zip(*table.values(), strict=True) if r[0] in wanted]
     measure, train = sum(r[1] for r in rows), sum(r[2] for r in rows)
@@ -152,7 +154,7 @@ def check(plan: Plan, *, on_cluster: bool = False) -> None:
     problems = [] if on_cluster else preflight.machine_problems(plan.spec)
     problems += preflight.storage_problems(plan.folder)
     problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan.whole))
-    problems += weight_problems(plan, Ledger(LocalStore(plan.folder)))
+    problems += weight_problems(plan, Ledger(plan.store))
     if problems:
         raise UserError(*problems)
     earlier = read_resolved(plan.folder)
@@ -167,7 +169,7 @@ def open_folder(plan: Plan) -> Plan:
     """
     import yaml
 
-    store = LocalStore(plan.folder)
+    store = plan.store
     types = config_types(r.config for r in (plan.search.star if plan.search else plan.runs))
     measured = monitor_columns(plan.spec.measure.monitors, plan.spec.base_dir)
     Ledger(store).create_tables(sweep_schema(types, measured))
@@ -187,7 +189,7 @@ def open_folder(plan: Plan) -> Plan:
     return plan
 
 
-def _agreed(plan: Plan, store: LocalStore) -> Plan:
+def _agreed(plan: Plan, store: Store) -> Plan:
     """The plan of the engines and widths that its folder holds: whoever writes them first decides.
 
     Drivers on unlike machines that plan a new sweep at once would else cut its runs into different
@@ -206,22 +208,22 @@ def _agreed(plan: Plan, store: LocalStore) -> Plan:
     return plan
 
 
-def read_resolved(folder: Path) -> dict[str, Any] | None:
+def read_resolved(folder: Place) -> dict[str, Any] | None:
     """The resolved spec of a sweep's folder, or None where there is none yet."""
     import yaml
 
-    content = LocalStore(folder).read("resolved.yaml")
+    content = open_store(folder).read("resolved.yaml")
     return None if content is None else yaml.safe_load(content)
 
 
-def planned_runs(folder: Path) -> set[str]:
+def planned_runs(folder: Place) -> set[str]:
     """The ids of the runs that the folder's newest spec names."""
-    content = LocalStore(folder).read("planned.txt")
+    content = open_store(folder).read("planned.txt")
     return set() if content is None else set(content.decode().split())
 
 
 def analyze(
-    folder: Path, base_dir: Path | None = None, metrics: Sequence[str] = (),
+    folder: Place, base_dir: Path | None = None, metrics: Sequence[str] = (),
     places: Sequence[str] = ()
 ) -> Any:
     """The analysis of what the tables hold now; writes analysis/ and report.html.
@@ -234,14 +236,14 @@ def analyze(
     from analysis.points import At
 
     wanted = [(metric, At.read(place)) for metric in metrics for place in places or ("end",)]
-    return report.write(folder, {**meta(folder, base_dir), "metrics": wanted})
+    return report.write(open_store(folder).folder, {**meta(folder, base_dir), "metrics": wanted})
 
 
-def meta(folder: Path, base_dir: Path | None = None) -> dict[str, Any]:
+def meta(folder: Place, base_dir: Path | None = None) -> dict[str, Any]:
     """What the analysis is told of a sweep beside its tables: the grid, the spec, the claims."""
     from orchestrator import claims
 
-    spec = LocalStore(folder).read("spec.yaml") or b""
+    spec = open_store(folder).read("spec.yaml") or b""
     listed = (read_resolved(folder) or {}).get("claims", [])
     chosen = claims.untree(listed)
     told = {"run_ids": sorted(planned_runs(folder)) or None, "spec": spec.decode("utf-8-sig"),

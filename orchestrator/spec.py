@@ -13,6 +13,8 @@ from orchestrator.errors import Problem, UserError, gather
 from orchestrator.places import Places, override
 from orchestrator.presets import find_preset, list_presets
 from orchestrator.sections import Compute, Measure, Save, Sweep
+from orchestrator.stores import Place, open_store
+from orchestrator.stores.place import parted, placed
 from trainables.errors import InputError
 from trainables.options import did_you_mean
 
@@ -74,23 +76,25 @@ def load_spec(source: str, overrides: Sequence[str] = ()) -> Spec:
                        overrides=tuple(overrides))
 
 
-def load_folder(folder: Path, overrides: Sequence[str] = ()) -> Spec:
+def load_folder(folder: Place, overrides: Sequence[str] = ()) -> Spec:
     """The spec that a sweep's folder was made by, as resolved there; the folder may have moved.
 
     The user's own modules and relative data paths are looked up in the current directory.
     """
     import yaml
 
-    source = folder / "resolved.yaml"
-    tree = yaml.safe_load(source.read_bytes())
+    store = open_store(folder)
+    source = f"{store.where}/resolved.yaml"
+    storage, name = parted(placed(folder))
+    tree = yaml.safe_load(store.read("resolved.yaml") or b"")
     tree = {k: v for k, v in tree.items() if k in sections.TOP} | {
-        "name": folder.resolve().name, "storage": str(folder.resolve().parent)}
+        "name": name, "storage": str(storage)}
     chosen = [{name: options} for name, options in tree["measure"]["monitors"]]
     tree["measure"] = {**tree["measure"], "monitors": chosen}
     overridden, failed = override(tree, overrides)
-    reader = _Reader(Places(str(source), tree, {}, overridden), failed)
-    return reader.spec(base_dir=Path.cwd(), text=(folder / "spec.yaml").read_text("utf-8-sig"),
-                       source=str(source), overrides=tuple(overrides))
+    reader = _Reader(Places(source, tree, {}, overridden), failed)
+    text = (store.read("spec.yaml") or b"").decode("utf-8-sig")
+    return reader.spec(base_dir=Path.cwd(), text=text, source=source, overrides=tuple(overrides))
 
 
 def _find(source: str) -> tuple[Path, Path]:

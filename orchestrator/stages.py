@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator import costs, packrun, proberun
@@ -11,7 +10,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.planner import Plan, make_plan
 from orchestrator.probeplan import hopeless, unmet
 from orchestrator.progress import ProbeProgress, Progress, SearchProgress
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, open_store
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class GuidedStage:
 
     searching: Any  # search.searching.Searching
     plan: Plan
-    folder: Path
+    folder: Place
     listener: SearchProgress
 
     def next(self) -> tuple[str, Mapping[str, Any]] | None:
@@ -42,7 +41,7 @@ class GuidedStage:
         if pack is None:
             return None
         order = packrun.order(pack, self.plan.spec, self.folder)
-        LocalStore(self.folder).delete(f"packs/{pack.pack_id}/error.txt")
+        open_store(self.folder).delete(f"packs/{pack.pack_id}/error.txt")
         self.listener.add(order)
         return pack.pack_id, order
 
@@ -67,7 +66,7 @@ class Stages:
     """
 
     plan: Plan
-    folder: Path
+    folder: Place
     out: TextIO
     failures: Mapping[str, str] = field(default_factory=dict)
     probe_failures: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +108,7 @@ class Stages:
         """Probes of a search are of the runs that it has asked for."""
         self.plan = make_plan(self.plan.spec)
         content = "".join(f"{i}\n" for i in self.plan.probe_ids).encode()
-        LocalStore(self.folder).replace("planned_probes.txt", content)
+        open_store(self.folder).replace("planned_probes.txt", content)
 
     def probes(self) -> Iterator[Stage]:
         """The probes whose runs have ended by now; none where there are none."""
@@ -124,7 +123,7 @@ class Stages:
 
     def _ready(self) -> list[dict[str, Any]]:
         """The orders of the probes that can be made, dearest first; the others are ``skipped``."""
-        orders, outcomes = [], Ledger(LocalStore(self.folder)).outcomes()
+        orders, outcomes = [], Ledger(open_store(self.folder)).outcomes()
         for probe in sorted(self.plan.probes, key=lambda p: p.cost, reverse=True):
             step = max((outcomes.get(r.run_id, ("", 0))[1] for r in probe.runs), default=0)
             order = proberun.order(probe, self.plan.spec, self.folder, step)
@@ -139,13 +138,13 @@ class Stages:
 
     def _stage(self, orders: Sequence[Mapping[str, Any]], ids: Sequence[str], progress: Progress,
                log: str) -> Iterator[Stage]:
-        store = LocalStore(self.folder)
+        store = open_store(self.folder)
         for one in ids:
             store.delete(log.format(one))
         yield from self._closing(Stage(orders, ids, progress), progress, log)
 
     def _closing(self, stage: Any, progress: Progress, log: str) -> Iterator[Any]:
-        store = LocalStore(self.folder)
+        store = open_store(self.folder)
         try:
             yield stage
         finally:

@@ -3,12 +3,11 @@
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
-from orchestrator.store import LocalStore
+from orchestrator.stores import Place, Store, open_store, reach
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,17 @@ class Status:
         return json.dumps({**asdict(self), "complete": self.complete})
 
 
-def status_of(folder: Path) -> Status:
+def status_of(folder: Place) -> Status:
     """The status of a sweep's folder; UserError where it is none."""
     from analysis.tables import read
 
-    if not (folder / "resolved.yaml").exists():
+    reach(folder)
+    store = open_store(folder)
+    if store.read("resolved.yaml") is None:
         raise UserError(Problem(f"{folder} holds no sweep", str(folder),
                                 "give <storage>/<name>, the folder that `run` printed"))
-    store = LocalStore(folder)
     wanted = set((store.read("planned.txt") or b"").decode().split())
-    table = read(folder, "runs", ["run_id", "status"]).to_pydict()
+    table = read(store.folder, "runs", ["run_id", "status"]).to_pydict()
     ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
     begun = sum(1 for _ in Ledger(store).open_packs())
     probes = set((store.read("planned_probes.txt") or b"").decode().split())
@@ -80,7 +80,7 @@ def status_of(folder: Path) -> Status:
                   _search(store))
 
 
-def _search(store: LocalStore) -> dict[str, Any] | None:
+def _search(store: Store) -> dict[str, Any] | None:
     """What a search has found so far, where the newest spec is one."""
     import yaml
 
@@ -96,15 +96,16 @@ def _search(store: LocalStore) -> dict[str, Any] | None:
     return {**empty, **found, "budget": section["runs"], "sampler": section["sampler"]}
 
 
-def _failures(store: LocalStore) -> dict[str, str]:
+def _failures(store: Store) -> dict[str, str]:
     """The packs that failed, before or after their first step, and have not ended since."""
     ended = Ledger(store).ended_packs()
-    reasons = {p: store.read(f"packs/{p}/error.txt") for p in store.names("packs")}
+    reasons = {p: store.read(f"packs/{p}/error.txt") for p in store.names("packs")
+               if p not in ended}
     return {p: last_line(content.decode(errors="replace"))
-            for p, content in reasons.items() if p not in ended and content and content.strip()}
+            for p, content in reasons.items() if content and content.strip()}
 
 
-def _probe_failures(store: LocalStore, made: set[str]) -> dict[str, str]:
+def _probe_failures(store: Store, made: set[str]) -> dict[str, str]:
     """The probes that failed and have not been made since."""
     end = ".error.txt"
     failed = [n.removesuffix(end) for n in store.names("probes") if n.endswith(end)]

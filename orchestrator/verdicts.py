@@ -9,12 +9,13 @@ from orchestrator import claims
 from orchestrator.errors import Problem, UserError
 from orchestrator.session import meta
 from orchestrator.status import status_of
+from orchestrator.stores import Place, open_store
 
 if TYPE_CHECKING:
     from analysis.claims.claim import Judged
 
 
-def judge(folders: Sequence[Path], wanted: Sequence[str] = ()) -> "Mapping[str, list[Judged]]":
+def judge(folders: Sequence[Place], wanted: Sequence[str] = ()) -> "Mapping[str, list[Judged]]":
     """Sweep's folder -> its judged claims, those of its spec first; ``wanted``: these alone.
 
     UserError for a folder that holds no sweep, and for a claim that does not exist.
@@ -28,8 +29,8 @@ def judge(folders: Sequence[Path], wanted: Sequence[str] = ()) -> "Mapping[str, 
         status_of(folder)
         told = meta(folder)
         own = {c.id: c for c in (*told["own_claims"], *claims.own(chosen, Path.cwd()))}
-        every = judge_all(load(folder, told["run_ids"]), {**told["claims"], **dict(chosen)},
-                          tuple(own.values()))
+        sweep = load(open_store(folder).folder, told["run_ids"])
+        every = judge_all(sweep, {**told["claims"], **dict(chosen)}, tuple(own.values()))
         names = {name for name, _ in chosen}
         found[str(folder)] = [j for j in every if not names or j.claim.id in names]
     return found

@@ -19,7 +19,7 @@ FORBIDDEN = {
 # Modules that planning or a reader imports: torch must not be imported by merely importing them.
 LIGHT = ("trainables.datasets", "trainables.noise", "trainables.models", "trainables.monitors",
          "analysis.schema", "analysis.tables", "orchestrator.cli", "orchestrator.spec",
-         "orchestrator.grid", "orchestrator.store", "orchestrator.commits",
+         "orchestrator.grid", "orchestrator.stores", "orchestrator.commits",
          "orchestrator.session")
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 

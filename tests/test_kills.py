@@ -33,7 +33,7 @@ from analysis.tables import read
 from orchestrator import costs, session
 from orchestrator.ledger import SCHEMA_PART, Ledger
 from orchestrator.packrun import order
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 
 TINY = {
     "name": "tiny",

@@ -12,13 +12,28 @@ from typing import Any
 
 import click
 
+from orchestrator.stores.place import scheme
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 spec = click.argument("spec", metavar="SPEC")
-folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+class _Folder(click.ParamType):
+    """A sweep's folder: a path on this machine, or a URI such as s3://bucket/prefix/name."""
+
+    name = "DIR"
+
+    def convert(self, value: Any, param: Any, context: Any) -> Any:  # noqa: ARG002
+        """A Path as it is written, or the URI."""
+        return str(value) if scheme(str(value)) else Path(value)
+
+
+FOLDER = _Folder()
+folder = click.argument("folder", metavar="DIR", type=FOLDER)
 overrides = click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE",
                          help="Override a scalar of the spec, like -s train.epochs=5.")
-storage = click.option("--storage", metavar="DIR", help="Override the spec's storage.")
+storage = click.option("--storage", metavar="DIR",
+                       help="Override the spec's storage: a folder, or a URI like s3://bucket/x.")
 yes = click.option("--yes", is_flag=True, help="Go ahead with more than 100,000 runs.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 inline = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")

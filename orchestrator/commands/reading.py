@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.command import DONE, as_json, folder, kind
+from orchestrator.commands.command import DONE, FOLDER, as_json, folder, kind
+from orchestrator.stores import Place
 
 
 @click.command()
@@ -15,7 +16,7 @@ from orchestrator.commands.command import DONE, as_json, folder, kind
               help="Where: end (the default), peak, epoch:5 or loss:0.1; may be repeated.")
 @as_json
 @kind
-def analyze(folder: Path, metrics: tuple[str, ...], places: tuple[str, ...],
+def analyze(folder: Place, metrics: tuple[str, ...], places: tuple[str, ...],
             as_json: bool) -> int:
     """Fit the laws to what a sweep's tables hold now, and write its report."""
     from orchestrator import session, tell
@@ -28,12 +29,11 @@ def analyze(folder: Path, metrics: tuple[str, ...], places: tuple[str, ...],
 
 
 @click.command()
-@click.argument("folders", metavar="DIR…", nargs=-1, required=True,
-                type=click.Path(path_type=Path))
+@click.argument("folders", metavar="DIR…", nargs=-1, required=True, type=FOLDER)
 @click.option("--out", default="comparison.html", show_default=True, metavar="FILE",
               type=click.Path(path_type=Path), help="The page that compares several sweeps.")
 @kind
-def report(folders: tuple[Path, ...], out: Path) -> int:
+def report(folders: tuple[Place, ...], out: Path) -> int:
     """Write a sweep's report; of several sweeps, one page that shows them side by side."""
     from orchestrator import reports
 
@@ -42,14 +42,13 @@ def report(folders: tuple[Path, ...], out: Path) -> int:
 
 
 @click.command()
-@click.argument("folders", metavar="DIR…", nargs=-1, required=True,
-                type=click.Path(path_type=Path))
+@click.argument("folders", metavar="DIR…", nargs=-1, required=True, type=FOLDER)
 @click.option("--claim", "wanted", multiple=True, metavar="NAME",
               help="Only this claim, or one of your own: module:function.")
 @click.option("--all", "untested", is_flag=True, help="Name those that cannot be tested, and why.")
 @as_json
 @kind
-def claims(folders: tuple[Path, ...], wanted: tuple[str, ...], untested: bool,
+def claims(folders: tuple[Place, ...], wanted: tuple[str, ...], untested: bool,
            as_json: bool) -> int:
     """Judge the papers' claims on the tables of one sweep or several: hold, fail or undecided."""
     from orchestrator import verdicts
@@ -69,7 +68,7 @@ def claims(folders: tuple[Path, ...], wanted: tuple[str, ...], untested: bool,
               help="What is best: an accuracy or a loss.")
 @as_json
 @kind
-def recommend(folder: Path, batch_size: int, noise: float | None, metric: str,
+def recommend(folder: Place, batch_size: int, noise: float | None, metric: str,
               as_json: bool) -> int:
     """Recommend a learning rate for a batch size, with its interval and how far to trust it."""
     from orchestrator import advice
@@ -83,16 +82,16 @@ def recommend(folder: Path, batch_size: int, noise: float | None, metric: str,
 @folder
 @as_json
 @kind
-def compact(folder: Path, as_json: bool) -> int:
+def compact(folder: Place, as_json: bool) -> int:
     """Copy a sweep's many small table files into compact/, one a table, for fast reading.
 
     tables/ stays as it is. A big sweep is compacted when it ends; this is for one that still runs.
     """
     from orchestrator import compaction
     from orchestrator.status import status_of
-    from orchestrator.store import LocalStore
+    from orchestrator.stores import open_store
 
     status_of(folder)
-    made = compaction.compact(LocalStore(folder))
+    made = compaction.compact(open_store(folder))
     click.echo(compaction.as_json(made) if as_json else "\n".join(map(str, made)))
     return DONE

@@ -1,7 +1,6 @@
 """Commands that plan and run sweeps, and follow them."""
 
 import time
-from pathlib import Path
 
 import click
 
@@ -19,6 +18,7 @@ from orchestrator.commands.command import (
     storage,
     yes,
 )
+from orchestrator.stores import Place
 
 
 @click.command()
@@ -97,7 +97,7 @@ def probe(spec: str, overrides: tuple[str, ...], yes: bool, storage: str | None,
 @folder
 @as_json
 @kind
-def status(folder: Path, as_json: bool) -> int:
+def status(folder: Place, as_json: bool) -> int:
     """How far a sweep is, from its tables alone."""
     from orchestrator.status import status_of
 
@@ -110,7 +110,7 @@ def status(folder: Path, as_json: bool) -> int:
 @folder
 @click.option("--every", default=2.0, show_default=True, help="Seconds between looks.")
 @kind
-def watch(folder: Path, every: float) -> int:
+def watch(folder: Place, every: float) -> int:
     """Follow a sweep until its runs have ended; from any machine that sees its folder."""
     from orchestrator.status import status_of
 

@@ -181,7 +181,7 @@ def build(setup: Setup) -> BreakPoint:
         from analysis import load
         from analysis.collapse import breaks
 
-        return breaks(load(setup.folder.parent), QUANTITY)
+        return breaks(load(setup.store.folder), QUANTITY)
 
     return BreakPoint(int(sizes.low), int(sizes.high), ratios.values, judge,
                       resolution=options["resolution"], inside=setup.inside)

@@ -1,7 +1,6 @@
 """What can be told of a search before its data is read."""
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from analysis.schema import sweep_schema
@@ -9,6 +8,7 @@ from orchestrator.columns import monitor_columns
 from orchestrator.errors import Problem
 from orchestrator.search.space import as_grid
 from orchestrator.spec import Spec
+from orchestrator.stores import open_store, reach
 from orchestrator.sweepcheck import check_sweep
 from trainables.errors import InputError
 from trainables.options import did_you_mean
@@ -27,10 +27,15 @@ def check_search(spec: Spec, given: Mapping[str, Any], wrong: Collection[str]) -
                 f"sweep.search.objectives.{name}",
                 did_you_mean(name.removeprefix("final_"), known, "columns")))
     for i, name in enumerate(spec.sweep.search["know"]):
-        if not (Path(name).expanduser() / "tables" / "runs").is_dir():
+        if not _holds_tables(name):
             problems.append(spec.problem(f"{name} holds no sweep", f"sweep.search.know.{i}",
                                          "give <storage>/<name> of a sweep"))
     return problems
+
+
+def _holds_tables(name: str) -> bool:
+    reach(name)
+    return bool(open_store(name).names("tables/runs"))
 
 
 def objectives(spec: Spec) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import Problem, UserError
 from orchestrator.packing import PackPlan, Run
 from orchestrator.search.proposer import Point
-from orchestrator.store import LocalStore
+from orchestrator.stores import Store
 
 FORMAT = 1
 
@@ -29,7 +29,7 @@ class Record:
 class Journal:
     """The asks of one search, in ``search/<identity>/``."""
 
-    def __init__(self, store: LocalStore, identity: str):
+    def __init__(self, store: Store, identity: str):
         self._store, self._folder = store, f"search/{identity}"
 
     def records(self) -> list[Record]:
@@ -55,7 +55,7 @@ class Journal:
         path = f"{self._folder}/{index:06d}.json"
         if not self._store.create(path, json.dumps(content).encode() + b"\n"):
             raise UserError(Problem("another process goes on with this search",
-                                    str(self._store.root / path), "wait until it has ended"))
+                                    f"{self._store.where}/{path}", "wait until it has ended"))
 
     def _read(self, name: str) -> Record:
         path = f"{self._folder}/{name}"
@@ -64,7 +64,7 @@ class Journal:
             return _record(content)
         except (ValueError, KeyError, TypeError):
             raise UserError(Problem("damaged, or not an ask of a search",
-                                    str(self._store.root / path),
+                                    f"{self._store.where}/{path}",
                                     "move it away: its runs stay, and are known")) from None
 
 

@@ -4,7 +4,6 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from analysis.errors import TableError
@@ -17,6 +16,7 @@ from orchestrator.search.checking import column
 from orchestrator.search.proposer import Outcome, Point
 from orchestrator.search.section import Choices, Range, Search
 from orchestrator.search.space import Space
+from orchestrator.stores import Store
 
 Row = Mapping[str, Any]
 _DIGITS = 1e-8  # relative; a ratio in the tables has ten digits
@@ -24,12 +24,12 @@ _ELSEWHERE = ("config_data_path", "config_data_test_path", "config_data_root",
               "config_data_download", "seed")
 
 
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(store: Store) -> list[Row]:
     """The final rows of a sweep's folder; UserError where they cannot be read."""
-    if not (folder / "tables" / "runs").exists():
+    if not store.names("tables/runs"):
         return []
     try:
-        return read(folder, "runs").to_pylist()
+        return read(store.folder, "runs").to_pylist()
     except TableError as error:
         raise UserError(Problem(error.what, error.where, error.fix)) from error
 
@@ -47,11 +47,13 @@ def outcome(rows: Sequence[Row], search: Search) -> Outcome:
         found = [r.get(column(name)) for r in whole]
         if found and all(v is not None and math.isfinite(v) for v in found):
             values[name] = sum(found) / len(found)
+    steps = sum(r["steps"] for r in rows) / len(rows)
     if diverged:
-        return Outcome("diverged", values, diverged)
+        return Outcome("diverged", values, diverged, steps)
     lacking = len(values) < len(search.objectives)
     stopped = any(r["status"] == "stopped" for r in whole)
-    return Outcome("failed" if lacking else "stopped" if stopped else "finished", values)
+    status = "failed" if lacking else "stopped" if stopped else "finished"
+    return Outcome(status, values, steps=steps)
 
 
 def known(space: Space, rows: Iterable[Row], configs: Mapping[str, Mapping[str, Any]]

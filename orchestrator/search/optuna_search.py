@@ -1,4 +1,5 @@
-"""Optuna: the only file that imports it. Points are trials of a study in ``journal.log``.
+"""Optuna: the only file that imports it. Points are trials of a study in the sweep's
+``search/journal.log``.
 
 A diverged run is a trial of state PRUNED without a value: TPE ranks those below all others and so
 stays away, NSGA-II never breeds from them. A Gaussian process sees values alone: there the trial
@@ -22,11 +23,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
 from orchestrator.search.given import check_private_names, fixing
-from orchestrator.search.journalfile import Lock, cut_torn_end
+from orchestrator.search.journalfile import JournalFile
 from orchestrator.search.proposer import Outcome, Point, Setup
 from orchestrator.search.section import Range, Search
 from orchestrator.search.startup import MOST_LISTED, population, random_runs, unseen
@@ -40,23 +40,20 @@ _PLAIN = str | int | float | bool | None
 def build(setup: Setup) -> "OptunaProposer":
     """The proposer of a search, with all that its journal knows."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    setup.folder.mkdir(parents=True, exist_ok=True)
     check_private_names()
-    path = setup.folder / "journal.log"
-    cut_torn_end(path)
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=Lock(path)))
-    return OptunaProposer(setup, storage)
+    return OptunaProposer(setup, JournalFile(setup.store))
 
 
 class OptunaProposer:
     """TPE, NSGA-II, a Gaussian process or random draws, a pack at a time."""
 
-    def __init__(self, setup: Setup, storage: Any):
+    def __init__(self, setup: Setup, journal: JournalFile):
+        self._journal = journal
         self._search, self._shared, self._inside = setup.search, setup.shared, setup.inside
         self._distributions = {n: _distribution(d) for n, d in setup.search.space.items()}
         self._objectives = list(setup.search.objectives)
         self._study = optuna.create_study(
-            storage=storage, study_name=setup.identity, load_if_exists=True,
+            storage=JournalStorage(journal), study_name=setup.identity, load_if_exists=True,
             directions=[setup.search.objectives[n] for n in self._objectives])
         self._running: dict[str, int] = {}  # key of the point -> trial id
         self._left: dict[str, int] = {}     # asked for in an earlier session, not yet adopted
@@ -68,6 +65,7 @@ class OptunaProposer:
                 self._left[key] = trial._trial_id
             elif trial.state != TrialState.FAIL:
                 self._ended.add(key)
+        journal.flush()
 
     def ask(self, width: int) -> list[Point]:
         """See Proposer. Those that nobody adopted by now were never written down: they are FAIL."""
@@ -93,6 +91,7 @@ class OptunaProposer:
             # of its own each point is the same as if it were asked for alone
             if self._search.sampler in _ALONE:
                 sampler = self._draws(width, even=bool(looking))
+        self._journal.flush()
         return found
 
     def adopt(self, points: Sequence[Point]) -> None:
@@ -118,6 +117,7 @@ class OptunaProposer:
                 distributions=self._distributions, user_attrs={**facts, "known": True}))
         if state != TrialState.FAIL:
             self._ended.add(key)
+        self._journal.flush()
 
     def _draws(self, width: int, *, even: bool) -> Any:
         """The sampler of the next draws; where ``even``, random ones for what would be modelled:

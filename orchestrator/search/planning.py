@@ -12,7 +12,7 @@ from orchestrator.planner import Plan, against, data_of, folder_of, runs_of, sui
 from orchestrator.search.journal import Journal
 from orchestrator.search.section import SAMPLERS, Search
 from orchestrator.search.space import Space, identity
-from orchestrator.store import LocalStore
+from orchestrator.stores import open_store
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def plan_search(spec: Any) -> Plan:
     suits = suits_of(spec, info, star)
     width = spec.compute.pack if spec.compute.pack != "auto" else FLOOR
     name = identity(spec)
-    records = Journal(LocalStore(folder_of(spec)), name).records()
+    records = Journal(open_store(folder_of(spec)), name).records()
     asked = {r.run_id: r for record in records for pack in record.packs for r in pack.members}
     plan = _begun(against(spec, info, tuple(asked.values()), suits), records)
     known = SearchPlan(space, name, width, len(asked), star, (), suits)

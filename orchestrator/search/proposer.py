@@ -6,12 +6,13 @@ it adopt what is under way.
 """
 
 import importlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from orchestrator.search.section import SAMPLERS, Search
+from orchestrator.stores import Store
 
 Status = Literal["finished", "diverged", "stopped", "failed"]
 
@@ -36,12 +37,14 @@ class Outcome:
 
     ``status``: ``failed`` says nothing of the point. ``values``: the objectives' columns, those
     that were measured and are finite; seeds are averaged. ``diverged``: the share of the seeds that
-    diverged, 0 or 1 for a single run.
+    diverged, 0 or 1 for a single run. ``steps``: how many were trained, on average; NaN where that
+    is not known.
     """
 
     status: Status
     values: Mapping[str, float] = field(default_factory=dict)
     diverged: float = 0.0
+    steps: float = math.nan
 
 
 class Proposer(Protocol):
@@ -70,14 +73,14 @@ class Setup:
 
     ``shared``: the names of the space on which the pack depends in which a run is trained, such as
     ``batch_size``: points of one ``ask`` agree in them. ``inside``: whether a point of the space
-    is one to run (``keep`` holds, all values are in bounds). ``folder``: for what a proposer keeps
-    on disk, if anything; ``identity`` tells searches in one folder apart.
+    is one to run (``keep`` holds, all values are in bounds). ``store``: the sweep's folder, for
+    what a proposer keeps or reads there; ``identity`` tells searches in one folder apart.
     """
 
     search: Search
     shared: frozenset[str]
     inside: Callable[[Mapping[str, Any]], bool]
-    folder: Path
+    store: Store
     identity: str
 
 

@@ -4,11 +4,9 @@ Whatever ends it, the same command goes on: what was asked for is in the journal
 the tables, and the proposer is told of both before it is asked again.
 """
 
-import fcntl
 import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from orchestrator.columns import identity_columns
@@ -21,7 +19,7 @@ from orchestrator.search.findings import Findings
 from orchestrator.search.journal import Journal, Record
 from orchestrator.search.proposer import Outcome, Point, Setup, build
 from orchestrator.search.section import SAMPLERS
-from orchestrator.store import LocalStore
+from orchestrator.stores import Held, Place, Store, open_store
 
 _TRIES = 100  # asks in a row that may bring nothing to run
 
@@ -29,12 +27,12 @@ _TRIES = 100  # asks in a row that may bring nothing to run
 class Searching:
     """Hands out packs until the budget is spent or the proposer has nothing more to ask."""
 
-    def __init__(self, plan: Plan, folder: Path):
-        self._plan, self._known, self._folder = plan, plan.search, folder
+    def __init__(self, plan: Plan, folder: Place):
+        self._plan, self._known = plan, plan.search
         self._search, self._space = plan.search.search, plan.search.space
-        self._ledger = Ledger(LocalStore(folder))
+        self._ledger = Ledger(open_store(folder))
         self._journal = Journal(self._ledger.store, plan.search.identity)
-        self._lock = _locked(folder)
+        self._lock = _locked(self._ledger.store)
         self._queue: deque[PackPlan] = deque(plan.packs)
         self._open: dict[str, set[Point]] = {}  # pack_id -> points that wait for it
         self._runs: dict[Point, tuple[str, ...]] = {}
@@ -42,7 +40,7 @@ class Searching:
         self._asked, self._count, self._exhausted = plan.search.asked, 0, False
         self.findings = Findings(self._search)
         self._proposer = build(Setup(
-            self._search, self._space.shared(), self._space.inside, folder / "search",
+            self._search, self._space.shared(), self._space.inside, self._ledger.store,
             plan.search.identity))
         self._resume()
 
@@ -52,7 +50,7 @@ class Searching:
         records = self._journal.records()
         self._count = self._journal.last
         mine = {i for record in records for ids in record.runs for i in ids}
-        here = knowledge.rows_of(self._folder)
+        here = knowledge.rows_of(self._ledger.store)
         self._rows = {r["run_id"]: r for r in here}
         for record in records:
             self._take(record)
@@ -182,23 +180,19 @@ class Searching:
         self._lock.close()
 
 
-def _locked(folder: Path) -> Any:
-    """An open file that no other process has locked; the kernel lets go of it whatever happens."""
-    path = folder / "search" / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
+def _locked(store: Store) -> Any:
+    """Until it is closed no other process goes on with the search. Where a store has no locks, one
+    that does is told when both write the same ask: see ``Journal.add``."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise UserError(Problem("another process goes on with this search", str(folder),
+        return store.hold("search/lock")
+    except Held:
+        raise UserError(Problem("another process goes on with this search", store.where,
                                 "wait until it has ended, or follow it: sgdscope watch")) from None
-    return file
 
 
 def _elsewhere(name: str, plan: Plan) -> list[knowledge.Row]:
     """The rows of another sweep of the same data: their content is compared, at the rows' size."""
-    rows = knowledge.rows_of(Path(name).expanduser())
+    rows = knowledge.rows_of(open_store(name))
     contents = {plan.data.train_size: plan.data.sha256}
     if "config_data_train_size" not in _constants(plan):  # the space has several sizes
         sizes = {r["config_data_train_size"] for r in rows}

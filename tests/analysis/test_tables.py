@@ -240,7 +240,7 @@ def _copy(part):
         (_text, "damaged, or not Parquet"),
         (_flip_data, "damaged, or not Parquet"),  # only the checksum of the page tells
         (_break_a_name, "damaged, or not Parquet"),  # a name that is no UTF-8
-        (_folder, "damaged, or not Parquet"),
+        (_folder, "a folder, not a file"),
         (_foreign_suffix, "a foreign file among the tables"),
         (_other_table, "not a part of the table runs"),
         (_not_ours, "not a part of the table runs"),

@@ -18,5 +18,5 @@ def no_report(monkeypatch):
     import analysis.report
 
     monkeypatch.setattr(analysis.report, "write", lambda folder, _: SimpleNamespace(
-        path=folder / "report.html", verdict="no verdict",
-        lines=["no verdict", f"report: {folder}/report.html"]))
+        path=folder.at("report.html"), verdict="no verdict",
+        lines=["no verdict", f"report: {folder.at('report.html')}"]))

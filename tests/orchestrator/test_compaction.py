@@ -16,7 +16,7 @@ from analysis.tables import read, union
 from orchestrator import compaction
 from orchestrator.compaction import MANY, compact, compact_many
 from orchestrator.ledger import SCHEMA_PART, Ledger
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 from tests.analysis.planted import Planted, write
 
 

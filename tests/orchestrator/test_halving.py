@@ -17,7 +17,7 @@ from orchestrator.ledger import Halved, Ledger
 from orchestrator.packrun import order, run_pack
 from orchestrator.session import open_folder
 from orchestrator.status import status_of
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 from tests.orchestrator.specs import tiny
 
 TORCHS = ("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "

@@ -9,7 +9,7 @@ from analysis.schema import sweep_schema
 from orchestrator.compaction import compact
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 
 PACK = {"pack_id": "p" * 16, "width": 2, "members": [], "borders": [5, 10]}
 

@@ -9,7 +9,7 @@ from orchestrator import packrun, plan
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import order, run_pack
 from orchestrator.session import open_folder
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 from tests.orchestrator.specs import tiny, tree
 
 BORDERS = [3, 11, 20]

@@ -14,7 +14,7 @@ from orchestrator.packing import Run
 from orchestrator.planner import NUMERICS
 from orchestrator.probeplan import ProbePlan, hopeless, identity, unmet, weight_problems
 from orchestrator.session import run_sweep
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 from tests.orchestrator.specs import TINY, tiny
 from trainables.landscape import PROBES, find
 from trainables.monitors import Sizes

@@ -16,7 +16,7 @@ from orchestrator.packrun import order as pack_order
 from orchestrator.packrun import run_pack
 from orchestrator.proberun import curve_rows, order, run_probe, skip
 from orchestrator.session import open_folder
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 from tests.orchestrator.specs import TINY, tiny, tree
 from trainables import landscape
 from trainables.curves import Curve

@@ -9,6 +9,7 @@ from analysis.crossed import UNKNOWN
 from orchestrator.search import proposer, section
 from orchestrator.search.breaking import BreakPoint
 from orchestrator.search.proposer import Outcome, Point, Setup
+from orchestrator.stores import open_store
 from trainables.errors import InputError
 
 RATIOS = (1e-3, 4e-3, 1.6e-2)
@@ -142,7 +143,7 @@ def test_it_is_built_from_a_section(tmp_path):
     full = section.complete({"sampler": "break_point", "runs": 100, "seeds": 5, "space": {
         "ratio": [*RATIOS], "batch_size": {"log": [8, 512]}}})
     built = proposer.build(Setup(section.read(full), frozenset({"batch_size"}), lambda _: True,
-                                 tmp_path / "sweep" / "search", ""))
+                                 open_store(tmp_path / "sweep"), ""))
     assert len(built.ask(8)) == 3
 
 

@@ -1,7 +1,7 @@
 """The journal of a search after a person has moved one of its files."""
 
 from orchestrator.search.journal import Journal, Record
-from orchestrator.store import LocalStore
+from orchestrator.stores.local import LocalStore
 
 
 def test_an_ask_that_was_moved_away_leaves_the_journal_usable(tmp_path):

@@ -9,6 +9,7 @@ from orchestrator.errors import UserError
 from orchestrator.search import given, section
 from orchestrator.search.optuna_search import build
 from orchestrator.search.proposer import Outcome, Point, Setup
+from orchestrator.stores import open_store
 
 SPACE = {"lr": {"log": [1e-3, 1.0]}, "batch_size": [8, 16, 32], "momentum": {"linear": [0, 0.9]}}
 ONE, TWO = {"a": "maximize"}, {"a": "maximize", "b": "minimize"}
@@ -17,12 +18,13 @@ ONE, TWO = {"a": "maximize"}, {"a": "maximize", "b": "minimize"}
 def setup(folder, sampler="tpe", *, space=SPACE, objectives=ONE, inside=lambda _: True, **more):
     search = section.read(section.complete({
         "sampler": sampler, "runs": 64, "space": space, "objectives": objectives, **more}))
-    return Setup(search, frozenset({"batch_size"} & space.keys()), inside, folder, "one")
+    return Setup(search, frozenset({"batch_size"} & space.keys()), inside, open_store(folder),
+                 "one")
 
 
 def study(folder):
     storage = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
+        optuna.storages.journal.JournalFileBackend(str(folder / "search" / "journal.log")))
     return optuna.load_study(study_name="one", storage=storage)
 
 
@@ -99,7 +101,7 @@ def test_a_line_that_was_torn_by_a_kill(tmp_path):
     one = build(setup(tmp_path))
     (point,) = one.ask(1)
     one.tell(point, good(1.0))
-    with (tmp_path / "journal.log").open("ab") as file:
+    with (tmp_path / "search" / "journal.log").open("ab") as file:
         file.write(b'{"op_code": 4, "worker')
     two = build(setup(tmp_path))
     (point,) = two.ask(1)
