@@ -68,10 +68,10 @@ def test_what_has_no_value_is_told(text, reason):
 
 def test_chained_growth_is_bounded():
     """Each derived value is a power of the one before: without a bound, 6·30^n digits."""
-    power, value, start = Expression("*".join(["x"] * 30), "k"), 10**6, time.perf_counter()
+    power, value, start = Expression("*".join(["x"] * 30), "k"), 10**6, time.process_time()
     with pytest.raises(InputError, match="above 10"):
         power.value({"x": power.value({"x": value})})
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 NUMBERS = st.integers(-99, 99) | st.floats(-1e3, 1e3).map(lambda v: round(v, 3))

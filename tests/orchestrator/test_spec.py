@@ -34,9 +34,9 @@ def refused(source, *overrides):
 def test_bad_inputs(path):
     """The first two lines of each file say what is told of it, and where."""
     expected, at = (line.split(": ", 1)[1] for line in path.read_text().splitlines()[:2])
-    start = time.perf_counter()
+    start = time.process_time()
     problems = refused(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert str(problems[0]).splitlines()[0] == f"error: {expected}"
     assert problems[0].where == f"{path}:{at}"
     assert all(p.fix and str(p).count("\n") <= 3 for p in problems)

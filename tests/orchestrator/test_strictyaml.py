@@ -101,12 +101,12 @@ def test_texts_that_are_no_spec(content, what, where):
     b"\n" * 250_000, b"a: [" + b"1e5," * 60_000, b"&a " * 80_000,
 ])
 def test_no_text_takes_long(content):
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         load(content, "f")
     except UserError as error:
         assert len(str(error)) < 10_000  # noqa: PT017
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(("text", "value"), [
