@@ -28,8 +28,8 @@ papers: $(READY) ## all presets of scale digits, then the verdicts on the papers
 	  echo "== $$name"; $(BIN)/sgdscope run $$name || exit; done
 	@$(BIN)/sgdscope claims sweeps/digits-ratio sweeps/*-digits
 
-test: $(READY)   ## the test suite
-	@$(BIN)/python -m pytest
+test: $(READY)   ## the test suite, in two processes, each file in one of them
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the long tests: kills at random moments, full presets
 	@$(BIN)/python -m pytest -m slow --timeout 3600

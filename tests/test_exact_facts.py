@@ -49,15 +49,6 @@ ELSEWHERE = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As a worker has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(("fact", "source", "where"), ELSEWHERE, ids=[e[0] for e in ELSEWHERE])
 def test_facts_held_elsewhere_are_held_there(fact, source, where):
     file, _, name = where.partition("::")
