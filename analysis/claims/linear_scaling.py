@@ -38,7 +38,7 @@ def _same(x: float, y: float, tolerance: float = _SAME) -> bool:
             "deviations between seeds below that of β = 1 (monotone fit, read between the β on a "
             "logarithmic scale), or the largest β that all training sets have, if it lies beyond; "
             "by how many doublings it moves with a doubling of the training set: above 0, seeds "
-            "resampled jointly")
+            "resampled jointly; SGD, not Adam")
 def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Slope of log2 min(critical factor, largest shared β) on log2 N, averaged over the ratios and
     settings in which any N breaks.
@@ -49,6 +49,7 @@ def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
     0 and keeps its sign if the critical factor moves one way with N; how fast it moves is then not
     identified. Where no N breaks, nothing is.
     """
+    sweep = selection.of_sgd(sweep)
     selection.levels(sweep.runs, "train_size", 2, "sizes of the training set")
     families = _families(sweep)
     if not families:
@@ -203,6 +204,7 @@ def _scores(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
             "where a rate that follows √S is there too, its distance over the linear one's above 1")
 def schedules_interchange(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Pairs (cyclic S, cyclic η), and (cyclic S, η following √S)."""
+    sweep = selection.of_sgd(sweep)
     path, runs = selection.path(sweep, "train_loss"), sweep.finished
     names = {f"{_LR}_name", f"{_LR}_factor", f"{_BATCH}_name", f"{_BATCH}_factor"}
     if not names <= set(runs.columns):

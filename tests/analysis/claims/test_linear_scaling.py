@@ -155,3 +155,9 @@ def test_seeds_that_one_size_lacks_are_left_out_of_all(tmp_path):
         runs["train_size"] > 240) | (runs["seed"] > 0))
     (effect,) = judge(claim("critical_factor_grows"), lacking).judgement.effects
     assert effect.units == 7
+
+
+def test_adam_has_no_linear_scaling(tmp_path):
+    sweep = sizes(tmp_path, {240: 16, 1200: 64})
+    adam = dataclasses.replace(sweep, runs=sweep.runs.assign(config_train_optimizer_name="adam"))
+    assert judge(claim("critical_factor_grows"), adam).needs.startswith("runs of SGD")
