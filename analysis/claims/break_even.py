@@ -11,64 +11,25 @@ import pandas as pd
 
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.claims.peaks import Peaks, note, peaks
 from analysis.crossed import Interval
 from analysis.edges import SHARPNESS
 from analysis.frames import Sweep
 from analysis.labels import fixed, number
-from analysis.points import matched_loss
 
 _PAPER = "Jastrzębski et al. 2020, The Break-Even Point on Optimization Trajectories of DNNs"
 _NOISE, _TRACE, _CONDITION = "k_lambda_max", "k_trace", "k_condition"
-_MONITORS = {SHARPNESS: "spectrum", "hessian_trace": "spectrum"}
-_NAMES = {SHARPNESS: "λ_H", _NOISE: "λ_K", _TRACE: "Tr K", "hessian_trace": "Tr H",
-          _CONDITION: "λ_K*/λ_K"}
-_SCHEDULES = ("config_train_lr_schedule_name", "config_train_batch_schedule_name")
+_NAMES = {SHARPNESS: "λ_H", _NOISE: "λ_K", _TRACE: "Tr K", _CONDITION: "λ_K*/λ_K"}
 
 
-def peaks(sweep: Sweep, metric: str, options: Mapping[str, Any],
-          batch_norm: bool = False) -> tuple[pd.DataFrame, str, str]:
-    """The largest value of each run between an epoch and a training loss that all are to reach.
-
-    The first ``from_epoch`` epochs are left out: there the start's own curvature rules. A run that
-    does not reach the loss may have its peak before it, and is left out. Returns rows (run_id,
-    cell, setting, seed, lr, batch_size, ratio_group, value, y = log value, epoch), the stop rule
-    and a note.
-    """
-    path = _nets(sweep, selection.path(sweep, metric, _MONITORS.get(metric, "gradient_noise")),
-                 batch_norm)
-    late = (path["step"] > 0) & (path["epoch"] >= options["from_epoch"])
-    path = path[late & (path[metric] > 0)]
-    level = options["loss"] or matched_loss(sweep)
-    if not level or path.empty:
-        raise NotTested(f"finished runs with {metric} after epoch {number(options['from_epoch'])}")
-    begun = path["run_id"].nunique()
-    reached = path["train_loss"] <= level
-    until = path[reached].groupby("run_id")["step"].min()
-    path = path[path["step"] <= path["run_id"].map(until)]
-    if path.empty:
-        raise NotTested(f"runs that reach train loss {number(level)}")
-    top = path.loc[path.groupby("run_id")[metric].idxmax()]
-    lost = begun - len(top)
-    keep = ["run_id", "cell", "setting", "seed", "run_lr", "batch_size", "ratio_group", "epoch",
-            "train_accuracy"]
-    rows = top[keep].rename(columns={"run_lr": "lr"}).assign(
-        value=top[metric], y=np.log(top[metric].to_numpy(float)))
-    note = f"{lost} finished runs never reach train loss {number(level)}" if lost else ""
-    return rows, f"from epoch {number(options['from_epoch'])} to train loss {number(level)}", note
-
-
-def _nets(sweep: Sweep, rows: pd.DataFrame, batch_norm: bool) -> pd.DataFrame:
-    """Rows of runs with constant η and S, with or without batch normalisation."""
+def _nets(sweep: Sweep, batch_norm: bool = False) -> Sweep:
+    """Its runs at constant η and S, with or without batch normalisation."""
+    sweep, column = selection.plain(sweep), "config_model_batch_norm"
     runs = sweep.runs
-    keep = pd.Series(True, index=runs.index)
-    for column in _SCHEDULES:
-        if column in runs:
-            keep &= runs[column].fillna("constant") == "constant"
-    if "config_model_batch_norm" in runs:
-        keep &= (runs["config_model_batch_norm"] == True) == batch_norm  # noqa: E712
-    elif batch_norm:
-        keep &= False
-    return rows[rows["run_id"].isin(runs.loc[keep, "run_id"])]
+    normal = runs[column] == True if column in runs else pd.Series(False, runs.index)  # noqa: E712
+    kept = selection.where(runs, normal == batch_norm,
+                           f"nets with model.batch_norm: {str(batch_norm).lower()}")
+    return selection.only(sweep, kept["run_id"])
 
 
 def _cells(rows: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
@@ -87,44 +48,52 @@ def _slopes(runs: pd.DataFrame) -> float:
        words="the largest curvature and the largest variance of gradients along the trajectory are "
              "smaller for a larger learning rate (variance reduction)",
        test="peaks of λ_H and λ_K from epoch 1 to a training loss that all compared runs reach (0: "
-            "the lowest that nine in ten reach): slope of the log peak on log η at equal S, seed "
+            "the lowest that nine in ten of a setting reach), of runs that have neither behind "
+            "them at their first snapshot there: slope of the log peak on log η at equal S, seed "
             "by seed, below 0. Expected for squared loss; open for cross-entropy's λ_K")
 def peaks_fall(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Conjecture 1."""
-    return _peaks_fall(sweep, options, batch_norm=False)
+    return _peaks_fall(_nets(sweep), options)
 
 
-def _peaks_fall(sweep: Sweep, options: Mapping[str, Any], batch_norm: bool) -> Judgement:
-    effects, said, evidence, notes = [], [], [], []
-    for metric in (SHARPNESS, _NOISE):
-        rows, stop_rule, note = peaks(sweep, metric, options, batch_norm)
-        _several_rates(rows)
-        interval, seeds = replicates.over_seeds(rows, _slopes)
+def _peaks_fall(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
+    found = {metric: peaks(sweep, metric, options) for metric in (SHARPNESS, _NOISE)}
+    effects, said, evidence = [], [], []
+    for metric, one in found.items():
+        _several_rates(one)
+        interval, seeds = replicates.over_seeds(one.rows, _slopes)
         name = _NAMES[metric]
         effects.append(Effect(f"slope of log {name} peak on log η", interval, options["bound"],
                               "below", seeds))
         said.append(f"the peak of {name} changes by a factor of {number(2 ** interval.value)} "
                     "where η doubles")
-        evidence += _cells(rows, metric)
-        notes += [note] if note and note not in notes else []
-    return Judgement(tuple(effects), "; ".join(said), stop_rule, evidence, "; ".join(notes))
+        evidence += _cells(one.rows, metric)
+    return Judgement(tuple(effects), "; ".join(said), found[SHARPNESS].stop_rule, evidence,
+                     note(*found.values()))
 
 
-def _several_rates(rows: pd.DataFrame) -> None:
-    if rows.groupby(["setting", "batch_size"])["lr"].nunique().max() < 2:
-        raise NotTested("several η at one batch size")
+def _several_rates(found: Peaks) -> None:
+    if found.rows.groupby(["setting", "batch_size"])["lr"].nunique().max() < 2:
+        raise NotTested(_with_peaks("several η at one batch size", found))
+
+
+def _with_peaks(words: str, found: Peaks) -> str:
+    """What is lacking, and that some runs were there, but without a peak to compare."""
+    return f"{words} ({note(found)})" if found.left_out else words
 
 
 def _rank(sweep: Sweep, metric: str, options: Mapping[str, Any], side: str) -> Judgement:
     """Spearman correlation of η/S with the peak of a metric."""
-    rows, stop_rule, note = peaks(sweep, metric, options)
-    selection.levels(rows, "ratio_group", 3, "values of η/S")
+    found = peaks(_nets(sweep), metric, options)
+    rows = selection.within(found.rows, "setting", "ratio_group", 3,
+                            _with_peaks("values of η/S in one setting", found))
     interval, seeds = replicates.rank_correlation(rows, "setting", "ratio_group", "y")
     name = _NAMES[metric]
     effect = Effect(f"Spearman(η/S, peak of {name})", interval, options["bound"], side, seeds)
     return Judgement((effect,), f"the peak of {name} {'falls' if interval.value < 0 else 'rises'} "
                      f"with η/S: rank correlation {fixed(interval.value)} over "
-                     f"{rows['cell'].nunique()} cells", stop_rule, _cells(rows, metric), note)
+                     f"{rows['cell'].nunique()} cells", found.stop_rule, _cells(rows, metric),
+                     note(found))
 
 
 @claim("break_even/noise_falls", "F2", paper=_PAPER, grade="robust", bound=0.0, from_epoch=1.0,
@@ -159,13 +128,15 @@ def conditioning_improves(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
             "cross-entropy alone: with squared loss K falls with the residuals while H grows")
 def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Correlation along paths; by loss where there are several."""
+    sweep = _nets(sweep)
     selection.path(sweep, _NOISE, "gradient_noise")
-    path = _nets(sweep, selection.path(sweep, SHARPNESS, "spectrum"), batch_norm=False)
+    path = selection.path(sweep, SHARPNESS, "spectrum")
     path = path[(path["step"] > 0) & path[_NOISE].notna()]
-    level = options["loss"] or matched_loss(sweep) or math.inf
-    done = path.groupby("run_id")["train_loss"].min() <= level
-    path = selection.where(path, path["run_id"].map(done).fillna(False).astype(bool),
-                           f"runs that reach train loss {number(level)}")
+    levels = selection.losses(sweep, options["loss"])
+    done = path.groupby("run_id")["train_loss"].min()
+    done = done[done <= levels.reindex(done.index)]
+    path = selection.where(path, path["run_id"].isin(done.index),
+                           f"runs that reach {selection.named(levels)}")
     one = path.groupby("run_id")[["cell", "seed", "run_lr", "batch_size"]].first()
     one["correlation"] = _pearson(path)
     interval, seeds = replicates.over_seeds(one, lambda r: r["correlation"].mean(),
@@ -175,7 +146,7 @@ def curvature_moves_with_noise(sweep: Sweep, options: Mapping[str, Any]) -> Judg
         (Effect("Pearson(λ_H, λ_K) along a run", interval, options["bound"], "above", seeds),),
         f"along a run λ_H and λ_K correlate by {fixed(interval.value)} on average, from "
         f"{fixed(cells['correlation'].min())} to {fixed(cells['correlation'].max())} over cells",
-        f"from step 1 to the end, runs that reach train loss {number(level)}",
+        f"from step 1 to the end, runs that reach {selection.named(levels)}",
         cells.rename(columns={"run_lr": "lr"}).to_dict("records"))
 
 
@@ -199,8 +170,9 @@ def _pearson(path: pd.DataFrame) -> pd.Series:
             "log η at equal S is below 0, seed by seed (the number 0.8 is ours)")
 def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Where λ_K peaks."""
-    rows, stop_rule, note = peaks(sweep, _NOISE, options)
-    _several_rates(rows)
+    found = peaks(_nets(sweep), _NOISE, options)
+    _several_rates(found)
+    rows = found.rows
     accuracy, seeds = replicates.over_seeds(rows, lambda r: r["train_accuracy"].mean(),
                                             replicates.SHARE)
     slope, _ = replicates.over_seeds(rows.assign(y=np.log(rows["epoch"])), _slopes)
@@ -208,7 +180,7 @@ def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         (Effect("train accuracy at the peak of λ_K", accuracy, options["accuracy"], "below", seeds),
          Effect("slope of log epoch of the peak on log η", slope, 0.0, "below", seeds)),
         f"λ_K peaks at epoch {number(rows['epoch'].median())} (median), at train accuracy "
-        f"{fixed(accuracy.value)}", stop_rule, _cells(rows, _NOISE), note)
+        f"{fixed(accuracy.value)}", found.stop_rule, _cells(rows, _NOISE), note(found))
 
 
 @claim("break_even/peak_is_bounded", "F7", paper=_PAPER, grade="open", slack=1.05, from_epoch=1.0,
@@ -219,11 +191,11 @@ def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
             "1.05 (plain SGD; the position along the sharpest direction is taken as 1)")
 def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """λ_H ≤ 2/η − αc, as a share of the room."""
-    selection.path(sweep, _NOISE, "gradient_noise")
-    rows, stop_rule, note = peaks(sweep, SHARPNESS, options)
+    sweep = _nets(sweep)
+    noise = selection.path(sweep, _NOISE, "gradient_noise")[["run_id", "epoch", _NOISE]]
+    found = peaks(sweep, SHARPNESS, options)
     runs = sweep.runs.set_index("run_id")
-    rows = rows[rows["run_id"].map(runs["momentum"]) == 0]
-    noise = selection.path(sweep, _NOISE)[["run_id", "epoch", _NOISE]]
+    rows = found.rows[found.rows["run_id"].map(runs["momentum"]) == 0]
     rows = rows.merge(noise, on=["run_id", "epoch"])
     rows = selection.where(rows, rows[_NOISE] > 0, "runs without momentum")
     size, batch = rows["run_id"].map(runs["train_size"]), rows["batch_size"]
@@ -234,8 +206,8 @@ def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     return Judgement(
         (Effect("η (λ_H + αc)/2, the largest cell", interval, options["slack"], "below", seeds),),
         f"at its peak λ_H takes {fixed(rows['share'].median())} of what the break-even condition "
-        f"allows (median), {fixed(interval.value)} in the cell that takes most", stop_rule,
-        cells.reset_index().to_dict("records"), note)
+        f"allows (median), {fixed(interval.value)} in the cell that takes most",
+        found.stop_rule, cells.reset_index().to_dict("records"), note(found))
 
 
 @claim("break_even/batch_norm_is_not_enough", "F8", paper=_PAPER, grade="likely", bound=0.0,
@@ -245,10 +217,7 @@ def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
        test="as peaks_fall (F1), in nets with batch normalisation")
 def batch_norm_is_not_enough(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Conjecture 1 with batch normalisation."""
-    column = "config_model_batch_norm"
-    if column not in sweep.runs or not (sweep.runs[column] == True).any():  # noqa: E712
-        raise NotTested("nets with batch normalisation (model.batch_norm: true)")
-    return _peaks_fall(sweep, options, batch_norm=True)
+    return _peaks_fall(_nets(sweep, batch_norm=True), options)
 
 
 @claim("break_even/dynamics_along_the_sharpest", "F5", paper=_PAPER, grade="robust",

@@ -54,6 +54,19 @@ def test_verdicts_on_planted_peaks(name, exponents, verdict, tmp_path):
     assert judge(claim(name), planted(tmp_path, **exponents)).verdict is verdict
 
 
+@pytest.mark.parametrize("name", ["peaks_fall", "noise_falls", "curvature_moves_with_noise",
+                                  "breaks_even_early", "peak_is_bounded"])
+def test_runs_with_a_schedule_are_no_test(name, tmp_path):
+    sweep = planted(tmp_path, runs={"config_train_lr_schedule_name": "switch"})
+    assert "constant learning rate" in judge(claim(name), sweep).needs
+
+
+def test_three_ratios_are_needed_within_a_setting(tmp_path):
+    """Two settings of two ratios each have four: no rank correlation in either."""
+    sweep = planted(tmp_path, plan={"lr": (0.02, 0.04), "batch_size": (8,), "momentum": (0.0, 0.9)})
+    assert "3 values of η/S in one setting" in judge(claim("noise_falls"), sweep).needs
+
+
 def test_the_slope_of_peaks_is_the_planted_one(tmp_path):
     found = judge(claim("peaks_fall"), planted(tmp_path, hessian=-0.5, noise=-0.25))
     slopes = [effect.interval.value for effect in found.judgement.effects]
