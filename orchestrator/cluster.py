@@ -25,6 +25,7 @@ _ENVIRONMENT = {
     # Tune gives each worker a runtime environment of its own: those started ahead serve nobody.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
+    "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 are not enough on a busy machine
     "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
 }
 os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})

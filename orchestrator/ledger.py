@@ -172,6 +172,11 @@ class Ledger:
             return found.halves
         return None
 
+    def mark(self, pack_id: str) -> tuple[Any, ...]:
+        """What changes with every commit of a pack or of its halves."""
+        halves = self.halves(pack_id) or ()
+        return (*self._segments(pack_id), *(self.mark(h["pack_id"]) for h in halves))
+
     def end_halved(self, pack_id: str) -> None:
         """A pack of which all halves have ended has ended: an empty part says so."""
         content = _parquet(self.schema("runs").empty_table())

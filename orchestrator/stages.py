@@ -1,6 +1,6 @@
 """The stages of a sweep: first its packs, then the probes of the runs that these finished."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -15,11 +15,15 @@ from orchestrator.stores import Place, open_store
 
 @dataclass(frozen=True)
 class Stage:
-    """Orders that may be worked off in any order and at once; the id of each; who is told."""
+    """Orders that may be worked off in any order and at once; the id of each; who is told.
+
+    ``mark(id)`` changes with every commit of an order.
+    """
 
     orders: Sequence[Mapping[str, Any]]
     ids: Sequence[str]
     listener: Any
+    mark: Callable[[str], Any] = lambda _: None
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(id, order) of each."""
@@ -49,6 +53,10 @@ class GuidedStage:
         """A pack has ended or failed."""
         self.searching.ended(pack_id)
         self.listener.found = self.searching.findings.headline()
+
+    def mark(self, pack_id: str) -> Any:
+        """Changes with every commit of a pack."""
+        return Ledger(open_store(self.folder)).mark(pack_id)
 
     def __iter__(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """One at a time: each follows when the one before has ended."""
@@ -141,7 +149,8 @@ class Stages:
         store = open_store(self.folder)
         for one in ids:
             store.delete(log.format(one))
-        yield from self._closing(Stage(orders, ids, progress), progress, log)
+        mark = Ledger(store).mark
+        yield from self._closing(Stage(orders, ids, progress, mark), progress, log)
 
     def _closing(self, stage: Any, progress: Progress, log: str) -> Iterator[Any]:
         store = open_store(self.folder)

@@ -26,7 +26,10 @@ from orchestrator.proberun import run_probe
 from orchestrator.stages import GuidedStage, Stage
 from orchestrator.timeline import phase
 
-WORKER_LOSSES = 5  # times that a worker may vanish before what it ran is given up
+# Times in a row that an order may kill the process it runs in, without a commit in between.
+WORKER_LOSSES = 5
+# Of Ray's errors, those that tell of a node or a network: no order's fault, tried for ever.
+_NODE_LOST = ("node has died", "node was", "node is", "preempt", "unavailable")
 BEAT_S = 1.0  # a trial is told about as often; each telling costs the driver and a round trip
 
 
@@ -43,10 +46,13 @@ class OrderTrial(tune.Trainable):
         order = json.loads(config.get("order") or self._orders[config["index"]])
         self._events = run_probe(order) if "probe" in order else run_pack(order)
         self._facts = {"step": 0, "steps": 1, "running": 0, "finished": 0, "diverged": 0}
+        self._given_up = config.get("given_up", "")
         return True
 
     def step(self) -> dict:
         """Trains for a beat. An exception is the run's own: it is told, and not tried again."""
+        if self._given_up:
+            return {**self._facts, "done": True, "failure": self._given_up}
         start, failure = time.monotonic(), ""
         try:
             for facts in self._events:
@@ -66,11 +72,11 @@ class OrderTrial(tune.Trainable):
 
 
 class _Told(tune.Callback):
-    """Passes Tune's events on to our own progress."""
+    """Passes Tune's events on to our own progress, and gives up what kills its workers."""
 
     def __init__(self, stage: Stage | GuidedStage, idle: Callable[[], None]):
         self._ids = stage.ids if isinstance(stage, Stage) else ()
-        self._listener, self._idle = stage.listener, idle
+        self._listener, self._idle, self._losses = stage.listener, idle, Losses(stage.mark)
 
     def _id(self, trial: Any) -> str:
         return trial.config.get("id") or self._ids[trial.config["index"]]
@@ -87,10 +93,36 @@ class _Told(tune.Callback):
         if self._ids and all(t.status != "PENDING" for t in trials):
             self._idle()
 
+    def on_trial_recover(self, iteration, trials, trial, **info):  # noqa: ARG002
+        """A worker was lost, and its trial will be tried again: to fail, where it is given up."""
+        trial.config["given_up"] = self._losses.another(self._id(trial), _why_lost(trial))
+
     def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
-        """The worker vanished more often than ``WORKER_LOSSES``."""
-        why = trial.get_pickled_error() or "the worker process died"
-        self._listener.failed(self._id(trial), str(why))
+        """Tune itself gave a trial up."""
+        self._listener.failed(self._id(trial), _why_lost(trial))
+
+
+class Losses:
+    """How often each order has lost its worker. ``mark(id)`` changes with each of its commits."""
+
+    def __init__(self, mark: Callable[[str], Any]):
+        self._mark, self._known = mark, {}
+
+    def another(self, one: str, why: str) -> str:
+        """Takes note of a loss; why the order is given up, or empty where it is tried again."""
+        if any(words in why.lower() for words in _NODE_LOST):
+            return ""
+        mark, (before, count) = self._mark(one), self._known.get(one, (None, 0))
+        count = count + 1 if mark == before else 1
+        self._known[one] = mark, count
+        if count < WORKER_LOSSES:
+            return ""
+        return (f"given up: its worker process died {count} times in a row before it had anything "
+                f"more to commit\nthe last time: {why}")
+
+
+def _why_lost(trial: Any) -> str:
+    return " ".join(str(trial.get_pickled_error() or "the worker process died").split())
 
 
 class PackSearcher(Searcher):
@@ -171,7 +203,7 @@ def _run_stage(stage: Stage | GuidedStage, resources: dict[str, float],
                 trial_dirname_creator=_trial_name),
             run_config=tune.RunConfig(
                 name="sweep", storage_path=scratch, verbose=0, log_to_file=False,
-                failure_config=tune.FailureConfig(max_failures=WORKER_LOSSES),
+                failure_config=tune.FailureConfig(max_failures=-1),  # see Losses
                 callbacks=[_Told(stage, idle)]),
         )
         with phase("tune"):

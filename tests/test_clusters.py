@@ -61,6 +61,15 @@ def test_what_can_listen_on_loopback_does(config):
     assert "--dashboard-host=127.0.0.1" in _starts(config, "head")
 
 
+def test_what_listens_has_a_known_port(config):
+    """So that a firewall can be told; all but the workers' own, which are 10002 to 19999."""
+    for who in ("head", "worker"):
+        ports = re.findall(r"--([a-z-]+)-port=(\d+)", _starts(config, who))
+        assert {n for n, _ in ports} == {"node-manager", "object-manager", "dashboard-agent-grpc",
+                                         "runtime-env-agent", "metrics-export"}
+        assert sorted(p for _, p in ports) == ["6380", "6381", "6382", "6383", "6384"]
+
+
 def test_nothing_of_a_token_stands_in_the_files():
     for path in ALL:
         assert not re.search(r"\b[0-9a-f]{32,}\b|RAY_AUTH_TOKEN=", path.read_text()), path

@@ -87,6 +87,17 @@ def stop(name: str, address: str) -> int:
     return DONE
 
 
+def examine_afar(address: str, storage: str | None, *, as_json: bool) -> int:
+    """`sgdscope doctor` on a cluster's head, as a job; the exit code is the job's."""
+    from orchestrator.parcel import Parcel
+    from orchestrator.submit import connect, send
+
+    arguments = ["doctor", "--address", "auto", *(["--storage", storage] if storage else []),
+                 *(["--json"] if as_json else [])]
+    jobs = connect(address, sys.stderr)
+    return _follow(jobs, send(jobs, Parcel("doctor", "", {}, tuple(arguments))))
+
+
 def _follow(jobs: "Jobs", job: str) -> int:
     """The exit code that stands for how the job ended, or that of an interrupt."""
     from orchestrator.submit import follow

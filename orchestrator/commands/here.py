@@ -25,13 +25,27 @@ def presets(as_json: bool, name: str | None, scale: str | None, bare: bool) -> i
 
 @click.command()
 @as_json
-@click.option("--storage", default="./sweeps", show_default=True, metavar="DIR",
-              help="The storage to try.")
+@click.option("--storage", metavar="DIR", help="The storage to try; ./sweeps of this machine.")
+@click.option("--address", metavar="ADDRESS", help="The nodes of a Ray cluster instead: auto or "
+              "host:port from one of them, http://… of its dashboard from anywhere.")
 @kind
-def doctor(as_json: bool, storage: str) -> int:
-    """Check this machine: versions, CPUs, GPUs, compiler, storage, space."""
-    from orchestrator import diagnosis
+def doctor(as_json: bool, storage: str | None, address: str | None) -> int:
+    """Check this machine, or the nodes of a cluster: versions, CPUs, GPUs, storage, space.
 
-    checks = diagnosis.examine(Path(storage))
-    click.echo(diagnosis.as_json(checks) if as_json else diagnosis.as_text(checks))
-    return DONE if all(c.fine for c in checks) else FAILED
+    Of a cluster also whether the storage is shared, the token, and what listens where.
+    """
+    if address is None:
+        from orchestrator import diagnosis
+
+        checks = diagnosis.examine(Path(storage or "./sweeps"))
+        click.echo(diagnosis.as_json(checks) if as_json else diagnosis.as_text(checks))
+        return DONE if all(c.fine for c in checks) else FAILED
+    if address.startswith(("http://", "https://")):
+        from orchestrator.commands.clusters import examine_afar
+
+        return examine_afar(address, storage, as_json=as_json)
+    from orchestrator import clusterdoctor
+
+    found = clusterdoctor.examine(address, storage)
+    click.echo(found.json() if as_json else found.text())
+    return FAILED if found.problems else DONE

@@ -129,7 +129,7 @@ def test_the_users_environment_goes_before_ours():
 def _trial(events):
     """A trial of our own, without Ray, that passes these events on."""
     trial = object.__new__(sweep.OrderTrial)
-    trial._facts, trial._events = {"step": 0}, iter(events)
+    trial._facts, trial._events, trial._given_up = {"step": 0}, iter(events), ""
     return trial
 
 
@@ -150,6 +150,62 @@ def test_what_raises_is_told_with_the_last_facts():
     told = _trial(events()).step()
     assert (told["step"], told["done"]) == (1, True)
     assert told["failure"].rstrip().endswith("ValueError: sixteen")
+
+
+PROCESS = "The actor died unexpectedly before finishing this task. The worker process has died"
+NODE = "The actor died unexpectedly before finishing this task. Its node has died."
+
+
+@pytest.mark.parametrize(("whys", "marks", "given_up"), [
+    ([PROCESS] * 4, [()] * 4, False),
+    ([PROCESS] * 5, [()] * 5, True),
+    ([PROCESS] * 9, [(0,), (0,), (1,), (2,), (2,), (2,), (3,), (3,), (3,)], False),  # it gets on
+    ([PROCESS] * 7, [(0,), (1,)] + [(1, 2)] * 5, True),   # then not any more
+    ([NODE] * 99, [()] * 99, False),                      # a spot market is no fault of its own
+    ([PROCESS, NODE, NODE] * 4, [()] * 12, False),
+    ([PROCESS, NODE] * 5, [()] * 10, True),
+    (["The actor x is unavailable: the network"] * 9, [()] * 9, False),
+])
+def test_what_kills_its_worker_each_time_is_given_up(whys, marks, given_up):
+    marks = iter(marks)
+    told = sweep.Losses(lambda _: next(marks))
+    said = [told.another("pack", why) for why in whys]
+    assert bool(said[-1] or (len(said) > 1 and said[-2])) == given_up
+    assert not any(said[:-2])
+    if given_up:
+        assert "died 5 times in a row" in "".join(said)
+        assert PROCESS in "".join(said)
+
+
+def test_orders_do_not_pay_for_one_another():
+    told = sweep.Losses(lambda _: ())
+    assert not any(told.another(one, PROCESS) for _ in range(4) for one in ("a", "b"))
+
+
+def test_what_was_given_up_fails_without_a_step():
+    trial = _trial([])
+    trial._given_up = "its worker died"
+    assert trial.step() == {"step": 0, "done": True, "failure": "its worker died"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+def test_a_pack_that_kills_its_worker_fails_and_the_rest_goes_on(tmp_path, monkeypatch):
+    """As a segmentation fault does, or the kernel where memory runs out."""
+    monkeypatch.setattr(sweep, "WORKER_LOSSES", 2)
+    source = failing(tmp_path)
+    module = tmp_path / "mine.py"
+    module.write_text("import os, sys\n" + module.read_text().replace(
+        "raise", "'default_worker' in sys.argv[0] and os._exit(9); raise"))
+    planned = plan(source)
+    outcome = run_sweep(planned, out=io.StringIO())
+    (bad,) = [p for p in planned.packs if p.members[0].config["train"]["batch_size"] == 16]
+    assert list(outcome.failures) == [bad.pack_id]
+    assert "died 2 times in a row" in outcome.failures[bad.pack_id]
+    runs = pd.read_parquet(outcome.folder / "tables" / "runs")
+    assert runs.batch_size.tolist() == [20]
+    said = (outcome.folder / "packs" / bad.pack_id / "error.txt").read_text()
+    assert said == outcome.failures[bad.pack_id]
 
 
 class _Trial:
