@@ -4,8 +4,9 @@
 
 A linear model with mean squared error has one Hessian; L2 decay adds to all its eigenvalues, and
 momentum moves the edge: η* = 2(1 + μ) / (λ₁ + decay), where λ₁ is the data's. `sweep.search` with
-the sampler `boundary` looks for it along lr for each combination. Told: how far it is off, and how
-many runs it took of those that a grid of equal resolution over the same range has.
+the sampler `boundary` looks for it along lr for each combination. Told: how far it is off, whether
+the told interval holds it (``held``), and how many runs it took of those that a grid of equal
+resolution over the same range has.
 """
 # ruff: noqa: T201
 
@@ -53,24 +54,24 @@ def eigenvalue() -> float:
 
 
 def found(storage: Path) -> tuple[list[dict[str, Any]], int]:
-    """A row an edge, as the sweep's tables tell it; and the number of runs."""
-    import analysis
+    """A row an edge, as the search tells it; and the number of runs."""
     import orchestrator
 
     storage.mkdir(parents=True, exist_ok=True)
     (storage / "quadratic_data.py").write_text(DATA)
     path = storage / "boundary.yaml"
     path.write_text(json.dumps(SPEC))
-    runs = analysis.load(orchestrator.run(path, storage=storage, inline=True)).runs
+    folder = Path(orchestrator.run(path, storage=storage, inline=True))
+    edges = json.loads((folder / "search" / "found.json").read_text())["edges"]
     top, rows = eigenvalue(), []
-    for (momentum, decay), part in runs.groupby(["momentum", "weight_decay"]):
-        gone = part["status"] == "diverged"
-        low, high = part.loc[~gone, "lr"].max(), part.loc[gone, "lr"].min()
+    for edge in edges:
+        decay, momentum = (edge["scalars"][n] for n in ("weight_decay", "momentum"))
         star = 2 * (1 + momentum) / (top + decay)
+        low, high = edge["low"], edge["high"]
         rows.append({"momentum": momentum, "decay": decay, "eta*": star, "low": low, "high": high,
-                     "width": high / low - 1, "off": math.sqrt(low * high) / star - 1,
-                     "runs": len(part)})
-    return rows, len(runs)
+                     "width": high / low - 1, "off": edge["value"] / star - 1,
+                     "held": "yes" if low <= star <= high else "no", "runs": edge["runs"]})
+    return rows, sum(row["runs"] for row in rows)
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def main() -> None:
     grid = len(rows) * (math.ceil(math.log(HIGH / LOW) / math.log1p(RESOLUTION)) + 1)
     print(report.table(rows, {"momentum": ">8.1f", "decay": ">6.1f", "eta*": ">8.5f",
                               "low": ">8.5f", "high": ">8.5f", "width": ">8.3%", "off": ">8.3%",
-                              "runs": ">5d"}))
+                              "held": ">5s", "runs": ">5d"}))
     print(f"{runs} runs; a grid of {RESOLUTION:.0%} over {LOW:g} to {HIGH:g} has {grid}: "
           f"{runs / grid:.1%}")
     report.finish("boundary", {"rows": rows, "runs": runs, "grid": grid}, asked.json)

@@ -15,6 +15,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.packing import PackPlan
 from orchestrator.planner import Plan, contents_of
 from orchestrator.search import knowledge
+from orchestrator.search.edge import plain
 from orchestrator.search.findings import Findings
 from orchestrator.search.journal import Journal, Record
 from orchestrator.search.proposer import Outcome, Point, Setup, build
@@ -163,8 +164,9 @@ class Searching:
         ids = dict.fromkeys(i for some in self._runs.values() for i in some)
         store = self._ledger.store
         store.replace("planned.txt", "".join(f"{i}\n" for i in ids).encode())
+        edges = [plain(edge) for edge in getattr(self._proposer, "edges", ())]
         facts = {**self.findings.facts(), "asked": self._asked, "over": self.over,
-                 "lines": self.lines()}
+                 "lines": self.lines(), "edges": edges}
         store.replace("search/found.json", json.dumps(facts, indent=1).encode() + b"\n")
 
     def lines(self) -> list[str]:
