@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
-from analysis.claims.peaks import Peaks, note, peaks
+from analysis.claims.peaks import Peaks, lacking, note, peaks
 from analysis.crossed import Interval
 from analysis.edges import SHARPNESS
 from analysis.frames import Sweep
@@ -74,19 +74,14 @@ def _peaks_fall(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
 
 def _several_rates(found: Peaks) -> None:
     if found.rows.groupby(["setting", "batch_size"])["lr"].nunique().max() < 2:
-        raise NotTested(_with_peaks("several η at one batch size", found))
-
-
-def _with_peaks(words: str, found: Peaks) -> str:
-    """What is lacking, and that some runs were there, but without a peak to compare."""
-    return f"{words} ({note(found)})" if found.left_out else words
+        raise NotTested(lacking("several η at one batch size", found))
 
 
 def _rank(sweep: Sweep, metric: str, options: Mapping[str, Any], side: str) -> Judgement:
     """Spearman correlation of η/S with the peak of a metric."""
     found = peaks(_nets(sweep), metric, options)
     rows = selection.within(found.rows, "setting", "ratio_group", 3,
-                            _with_peaks("values of η/S in one setting", found))
+                            lacking("values of η/S in one setting", found))
     interval, seeds = replicates.rank_correlation(rows, "setting", "ratio_group", "y")
     name = _NAMES[metric]
     effect = Effect(f"Spearman(η/S, peak of {name})", interval, options["bound"], side, seeds)

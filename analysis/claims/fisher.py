@@ -7,41 +7,43 @@ import pandas as pd
 
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
-from analysis.frames import Sweep
+from analysis.claims.peaks import lacking, note, peaks
+from analysis.frames import NOISES, Sweep
 from analysis.labels import fixed, number
 from analysis.levels import first_reading
 
 _PAPER = "Jastrzębski et al. 2021, Catastrophic Fisher Explosion"
+_PENALTY = "config_train_fisher_penalty"
 
 
 @claim("fisher/early_trace_falls", "J1", paper=_PAPER, grade="likely", loss=0.5,
        words="with a small learning rate the trace of the Fisher information is large in the early "
              "phase of training; a larger one holds it down",
-       test="Spearman correlation of η/S and the largest Tr F after step 0 until the train loss is "
-            "first at most 0.5, over the cells of a setting, seed by seed: below 0")
+       test="runs without noise or penalty, at constant η and S: Spearman correlation of η/S and "
+            "the peak of Tr F after step 0 until the train loss is first at most 0.5, over the "
+            "cells of a setting, seed by seed: below 0")
 def early_trace_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
-    """Until a common train loss, not a common epoch: slow runs come to their peak later. Runs that
-    do not reach it, or diverge, are left out; so is step 0, which is the same for all."""
-    rows = selection.path(sweep, "fisher_trace", "fisher")
-    rows = selection.where(rows, rows["step"] > 0, "snapshots after step 0 with fisher_trace")
-    low = rows["train_loss"] <= options["loss"]
-    passed = low.groupby(rows["run_id"]).cumsum()
-    missing = int((~low.groupby(rows["run_id"]).any()).sum())
-    rows = selection.where(rows, low.groupby(rows["run_id"]).transform("any") & (
-        (passed == 0) | (low & (passed == 1))), "runs that reach a train loss of "
-        + number(options["loss"]))
-    peak = rows.loc[rows.groupby("run_id")["fisher_trace"].idxmax()]
-    peak = selection.within(peak, "setting", "ratio_group", 3, "values of η/S in one setting")
-    interval, seeds = replicates.rank_correlation(peak, "setting", "ratio", "fisher_trace")
-    table = peak.groupby(["cell", "run_lr", "batch_size", "ratio"])[
-        ["fisher_trace", "epoch"]].mean().reset_index()
-    ends = table.groupby("ratio")["fisher_trace"].mean()
+    """Until a common train loss, not a common epoch: slow runs come to their peak later."""
+    sweep = selection.plain(sweep)
+    runs = sweep.runs
+    bare = (runs[list(NOISES)] == 0).all(axis=1)
+    if _PENALTY in runs:
+        bare &= runs[_PENALTY].fillna(0.0) == 0
+    runs = selection.where(runs, bare, "runs without noise or penalty")
+    found = peaks(selection.only(sweep, runs["run_id"]), "fisher_trace", {
+        "from_epoch": 0.0, "loss": options["loss"]})
+    rows = selection.within(found.rows, "setting", "ratio_group", 3,
+                            lacking("values of η/S in one setting", found))
+    interval, seeds = replicates.rank_correlation(rows, "setting", "ratio_group", "value")
+    cells = rows.groupby(["cell", "lr", "batch_size", "ratio_group"])[
+        ["value", "epoch"]].mean().reset_index()
+    ends = cells.groupby("ratio_group")["value"].mean()
     return Judgement(
         (Effect("Spearman(η/S, early peak of Tr F)", interval, 0.0, "below", seeds),),
         f"the early peak of Tr F goes from {number(ends.iloc[0])} at the smallest η/S to "
         f"{number(ends.iloc[-1])} at the largest", f"until train loss {number(options['loss'])}",
-        table.to_dict("records"), f"left out: runs that do not reach that loss ({missing})"
-        if missing else "")
+        cells.rename(columns={"ratio_group": "ratio", "value": "fisher_trace"}).to_dict("records"),
+        note(found))
 
 
 @claim("fisher/penalty_slows_noisy", "J2", paper=_PAPER, grade="likely", clean=0.9,
@@ -51,13 +53,13 @@ def early_trace_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
             "less with the strongest one with which all runs reach it, seed by seed: above 0")
 def penalty_slows_noisy(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """At equal clean accuracy, so that learning more slowly altogether is no effect."""
-    if "config_train_fisher_penalty" not in sweep.runs:
+    if _PENALTY not in sweep.runs:
         raise NotTested("the scalar fisher_penalty")
     rows = selection.path(sweep, "corrupted_accuracy", "memorization")
     rows = selection.where(rows, (rows["label_noise"] > 0) & (rows["input_noise"] == 0),
                            "finished runs with label noise")
-    strength = selection.config(sweep, "config_train_fisher_penalty")
-    group = selection.alike(sweep, "config_train_fisher_penalty")
+    strength = selection.config(sweep, _PENALTY)
+    group = selection.alike(sweep, _PENALTY)
     noisy = first_reading(rows, ["corrupted_accuracy"], rows["clean_accuracy"],
                           rows["clean_accuracy"] >= options["clean"], options["clean"])
     found = rows.drop_duplicates("run_id")[["run_id", "seed"]]

@@ -12,7 +12,7 @@ from analysis.edges import SHARPNESS
 from analysis.frames import Sweep
 from analysis.labels import count, label, number
 
-_MONITORS = {SHARPNESS: "spectrum", "hessian_trace": "spectrum"}
+_MONITORS = {SHARPNESS: "spectrum", "fisher_trace": "fisher"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ def note(*found: Peaks) -> str:
     """Which runs are left out of any of them."""
     parts = dict.fromkeys(part for peaks in found for part in peaks.left_out)
     return f"left out: {'; '.join(parts)}" if parts else ""
+
+
+def lacking(words: str, found: Peaks) -> str:
+    """What a test lacks, and that some runs were there, but without a peak to compare."""
+    return f"{words} ({note(found)})" if found.left_out else words
 
 
 def peaks(sweep: Sweep, metric: str, options: Mapping[str, Any]) -> Peaks:
