@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.frames import Sweep
 
-SHARPNESS = "hessian_lambda_max"
+SHARPNESS, SCALED = "hessian_lambda_max", "preconditioned_lambda_max"
 LATE = 0.25
 
 
@@ -39,6 +39,23 @@ def products(sweep: Sweep) -> pd.DataFrame:
     full = (rows["batch_size"] == rows["train_size"]) & (rows["status"] == "finished")
     rows = rows[full & descends(sweep, rows) & (rows["step"] > 0) & rows[SHARPNESS].notna()]
     return rows.assign(product=rows["lr"] * rows[SHARPNESS], bound=stable(sweep, rows))
+
+
+def adam_products(sweep: Sweep) -> pd.DataFrame:
+    """Full-batch Adam's snapshots after step 0 with ``product`` = η·λ_max(P⁻¹H), P with both bias
+    corrections, and ``bound`` = (2 + 2β₁)/(1 − β₁); empty where it was not measured.
+
+    Cohen et al. 2022, arXiv 2207.14484.
+    """
+    rows, beta1 = sweep.snapshots, "config_train_optimizer_beta1"
+    if not sweep.measures(SCALED) or beta1 not in sweep.runs:
+        return rows.iloc[:0].assign(product=0.0, bound=0.0)
+    runs = sweep.runs.set_index("run_id")
+    adam = rows["run_id"].map(runs["config_train_optimizer_name"] == "adam").fillna(False)
+    full = (rows["batch_size"] == rows["train_size"]) & (rows["status"] == "finished")
+    rows = rows[adam.astype(bool) & full & (rows["step"] > 0) & rows[SCALED].notna()]
+    beta = rows["run_id"].map(runs[beta1]).astype(float)
+    return rows.assign(product=rows["lr"] * rows[SCALED], bound=(2 + 2 * beta) / (1 - beta))
 
 
 def descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:

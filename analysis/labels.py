@@ -19,6 +19,7 @@ _LABELS = {
     "hessian_lambda_max": Label("λ_max", r"$\lambda_{\max}$"),
     "hessian_lambda_min": Label("λ_min", r"$\lambda_{\min}$"),
     "hessian_trace": Label("Tr H", r"$\mathrm{Tr}\,H$"),
+    "preconditioned_lambda_max": Label("λ_max of P⁻¹H", r"$\lambda_{\max}(P^{-1}H)$"),
     "k_lambda_max": Label("λ_max of K", r"$\lambda_{\max}(K)$"),
     "k_trace": Label("Tr K", r"$\mathrm{Tr}\,K$"),
     "fisher_trace": Label("Tr F", r"$\mathrm{Tr}\,F$"),

@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 from analysis import question
 from analysis.figures.breakeven import break_even_figure
-from analysis.figures.edges import edge_figure, stochastic_figure
+from analysis.figures.catapult import catapult_figure
+from analysis.figures.edges import adam_edge_figure, edge_figure, stochastic_figure
 from analysis.figures.landscape import connector_figure, interpolation_figure, tunnel_figure
 from analysis.figures.memorization import memorization_figure, noise_figure
 from analysis.figures.noisescale import batch_figure, fisher_figure, noise_scale_figure
@@ -87,8 +88,8 @@ def _chapters(found: Study) -> Iterator[tuple[str, str, list[Figure | None]]]:
     sweep = found.sweep
     yield "law", "What follows η/S", _law(found)
     yield "path", "Along the path", [
-        draw(sweep) for draw in (break_even_figure, edge_figure, stochastic_figure,
-                                 noise_scale_figure, fisher_figure)]
+        draw(sweep) for draw in (break_even_figure, edge_figure, adam_edge_figure, catapult_figure,
+                                 stochastic_figure, noise_scale_figure, fisher_figure)]
     yield "directions", "Sharpest directions and spectra", [
         draw(sweep) for draw in (sharpest_figure, one_direction_figure, eigenvalue_figure,
                                  density_figure)]

@@ -84,15 +84,6 @@ def _band(group: pd.DataFrame, quantity: str, *, log: bool) -> pd.DataFrame:
     )
 
 
-def extremes(rows: pd.DataFrame) -> list[tuple[float, int, str]]:
-    """(ratio, batch size, run id) of a run of the smallest and one of the largest η/S, the first
-    seed of each; one where there is a single ratio."""
-    firsts = rows.sort_values(["ratio_group", "batch_size", "seed"]).drop_duplicates("run_id")
-    ends = [firsts.iloc[0], firsts[firsts["ratio_group"] == firsts["ratio_group"].max()].iloc[0]]
-    found = [(float(r["ratio_group"]), int(r["batch_size"]), str(r["run_id"])) for r in ends]
-    return list(dict.fromkeys(found))
-
-
 def moments(steps: Sequence[int], limit: int = 5) -> list[int]:
     """Few of the measured steps: evenly spread over their order, first and last included."""
     return spaced(sorted(set(steps)), limit)

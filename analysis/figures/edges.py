@@ -1,11 +1,13 @@
-"""Edges of stability: λ_max of full-batch runs, and batch sharpness of all, against 2/η."""
+"""Edges of stability: λ_max of full-batch runs, Adam's too, and batch sharpness of all."""
+
+from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.edges import SHARPNESS, products
+from analysis.edges import SCALED, SHARPNESS, adam_products, products
 from analysis.figures import theme
-from analysis.figures.cells import bands, path, some_cells, spaced
-from analysis.figures.chart import Axis, Look, by_ratio, panel
+from analysis.figures.cells import bands, path, spaced
+from analysis.figures.chart import Axis, Look, panel
 from analysis.figures.theme import DASHES, INK, Figure, Key, Panel
 from analysis.frames import Sweep
 from analysis.labels import EPOCH, count, fixed, label, number
@@ -17,72 +19,112 @@ _EDGE = DASHES[3]
 
 def edge_figure(sweep: Sweep) -> Figure | None:
     """Full-batch runs: λ_max against epoch with 2/η, and their product. None without such runs."""
-    rows = products(sweep)
-    rows = rows[rows["product"] > 0]
-    if rows.empty:
-        return None
-    rates = spaced(sorted(rows["run_lr"].unique()), _RATES)
-    columns = ["run_id", "run_lr", "seed", "step", "epoch", SHARPNESS, "product", "bound"]
-    rows = rows.loc[rows["run_lr"].isin(rates), columns]
-    tones = dict(zip(rates, theme.ramp(len(rates)), strict=True))
-    look = Look("run_lr", tones, lambda rate: f"η = {number(rate)}")
-    bounds = rows.groupby("run_lr")["bound"].max()
-    edges = {rate: bounds[rate] / rate for rate in rates}
-    panels = (_panel(rows, SHARPNESS, edges, look), _panel(rows, "product", dict(bounds), look))
-    late = rows[rows["epoch"] >= _LATE * rows.groupby("run_id")["epoch"].transform("max")]
-    means = late.groupby("run_lr")["product"].mean()
-    caption = (
-        f"In the last quarter of training η·λ_max of {count(rows['run_id'].nunique(), 'run')} is "
-        f"{fixed(means.min())} to {fixed(means.max())} in the mean by η; gradient descent on a "
-        f"quadratic is unstable above {number(float(bounds.max()))}."
-    )
     note = (
         "Full-batch runs, one line each. Dashed: λ_max = 2/η (2(1 + μ)/η with heavy-ball "
         "momentum). Progressive sharpening to this edge is expected under squared error; under "
         "cross-entropy λ_max falls late in training as margins grow."
     )
-    title = "Sharpness against the edge of stability"
-    return Figure("edge", title, caption, panels, _keys(look), note)
+    return _hovering(products(sweep), Edge("edge", SHARPNESS, "η·λ_max", r"$\eta\,\lambda_{\max}$",
+                                           "gradient descent on a quadratic", "edge, 2/η",
+                                           "Sharpness against the edge of stability", note))
 
 
-def _keys(look: Look, words: str = "edge, 2/η") -> tuple[Key, ...]:
+def adam_edge_figure(sweep: Sweep) -> Figure | None:
+    """The same of Adam's preconditioned curvature, with its own edge. None without such runs."""
+    note = (
+        "Full-batch Adam, one line a run. P is its preconditioner, with both bias corrections. "
+        "Dashed: (2 + 2β₁)/((1 − β₁)η), which is 38/η at β₁ = 0.9 (Cohen et al. 2022)."
+    )
+    return _hovering(adam_products(sweep), Edge(
+        "adam-edge", SCALED, "η·λ_max(P⁻¹H)", r"$\eta\,\lambda_{\max}(P^{-1}H)$",
+        "Adam with a frozen preconditioner", "Adam's edge",
+        "Adam's preconditioned sharpness against its edge of stability", note))
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge in words: ``quantity`` is the column of the curvature, ``product`` η times it;
+    ``who`` is unstable above the edge."""
+
+    name: str
+    quantity: str
+    product: str
+    tex: str
+    who: str
+    key: str
+    title: str
+    note: str
+
+
+def _hovering(rows: pd.DataFrame, edge: Edge) -> Figure | None:
+    rows = rows[rows["product"] > 0]
+    if rows.empty:
+        return None
+    rates = spaced(sorted(rows["run_lr"].unique()), _RATES)
+    columns = ["run_id", "run_lr", "seed", "step", "epoch", edge.quantity, "product", "bound"]
+    rows = rows.loc[rows["run_lr"].isin(rates), columns]
+    tones = dict(zip(rates, theme.ramp(len(rates)), strict=True))
+    look = Look("run_lr", tones, lambda rate: f"η = {number(rate)}")
+    bounds = rows.groupby("run_lr")["bound"].max()
+    at = {rate: bounds[rate] / rate for rate in rates}
+    panels = (_panel(rows, edge, edge.quantity, at, look),
+              _panel(rows, edge, "product", dict(bounds), look))
+    late = rows[rows["epoch"] >= _LATE * rows.groupby("run_id")["epoch"].transform("max")]
+    means = late.groupby("run_lr")["product"].mean()
+    caption = (
+        f"In the last quarter of training {edge.product} of "
+        f"{count(rows['run_id'].nunique(), 'run')} is {_range(means)} in the mean by η; {edge.who} "
+        f"is unstable above {number(float(bounds.max()))}."
+    )
+    return Figure(edge.name, edge.title, caption, panels, _keys(look, edge.key), edge.note)
+
+
+def _range(values: pd.Series) -> str:
+    low, high = fixed(values.min()), fixed(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _keys(look: Look, words: str) -> tuple[Key, ...]:
     return (*look.keys, Key(words, INK, dash=_EDGE))
 
 
-def _panel(rows: pd.DataFrame, quantity: str, bounds: dict[float, float], look: Look) -> Panel:
+def _panel(rows: pd.DataFrame, edge: Edge, quantity: str, bounds: dict[float, float], look: Look
+           ) -> Panel:
     product = quantity == "product"
-    tex = r"$\eta\,\lambda_{\max}$" if product else label(quantity).tex
-    title = f"{'η·' if product else ''}λ_max against epoch, with the edge of stability"
     top = max(bounds.values())
     if product:
         limits = (0.0, min(3 * top, max(1.1 * top, 1.05 * rows[quantity].max())))
     else:
         limits = theme.padded([*rows[quantity], *bounds.values()])
-    y = Axis(quantity, tex, log=not product, limits=limits)
+    y = Axis(quantity, edge.tex if product else label(quantity).tex, log=not product, limits=limits)
 
     def edges(axes: object) -> None:
         for rate, bound in bounds.items():
             tone = INK if product else look.tones[rate]
             axes.axhline(bound, color=tone.light, linewidth=1.0, linestyle=theme.dashed(_EDGE))
 
+    title = f"{edge.product if product else label(quantity).plain} against epoch, with its edge"
     x = Axis("epoch", EPOCH.tex, log=True)
-    return panel(f"edge-{quantity.replace('_', '-')}", title, rows, x, y, look,
-                 line=["run_id"], keys=_keys(look), more=edges)
+    return panel(f"{edge.name}-{quantity.replace('_', '-')}", title, rows, x, y, look,
+                 line=["run_id"], keys=_keys(look, edge.key), more=edges)
 
 
 def stochastic_figure(sweep: Sweep) -> Figure | None:
-    """η·(batch sharpness) and η·λ_max along the path, with the edge at 2. None where batch
-    sharpness was not measured."""
+    """η·(batch sharpness) and η·λ_max along the path at every batch size, with the edge at 2. None
+    where batch sharpness was not measured."""
     rows = path(sweep, "batch_sharpness")
     if rows.empty:
         return None
-    rows = some_cells(rows)
-    by = ["ratio_group", "batch_size"]
+    rates, batches = (spaced(sorted(rows[axis].unique()), most)
+                      for axis, most in (("run_lr", 3), ("batch_size", 8)))
+    rows = rows[rows["run_lr"].isin(rates) & rows["batch_size"].isin(batches)]
+    by = ["batch_size", "run_lr"]
     columns = {"batch_sharpness": r"$\eta\,\times$ batch sharpness"}
     if sweep.measures(SHARPNESS):
         columns[SHARPNESS] = r"$\eta\,\lambda_{\max}$"
-    batches = sorted(rows["batch_size"].unique())
-    look = by_ratio(rows, dash="batch_size", dashes=batches, dash_words=lambda s: f"S = {s}")
+    tones = dict(zip(batches, theme.ramp(len(batches)), strict=True))
+    look = Look("batch_size", tones, lambda s: f"S = {s}", dash="run_lr", dashes=rates,
+                dash_words=lambda rate: f"η = {number(rate)}")
     panels, last = [], {}
     for quantity, tex in columns.items():
         scaled = rows.assign(product=rows["lr"] * rows[quantity])

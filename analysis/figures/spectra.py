@@ -3,13 +3,15 @@
 import pandas as pd
 
 from analysis.figures import theme
-from analysis.figures.cells import extremes, moments, run_curves, spaced
+from analysis.figures.cells import moments, run_curves, spaced
 from analysis.figures.chart import Axis, Look, by_moment, panel
+from analysis.figures.extremes import Extreme, Seen, at_extremes
 from analysis.figures.theme import Figure
 from analysis.frames import Sweep
-from analysis.labels import EPOCH, capital, listed, number, significant
+from analysis.labels import EPOCH, number, significant
 
 _AXES = ["run_id", "lr", "batch_size", "ratio_group", "seed", "setting", "cell", "train_size"]
+_KEPT = ["run_id", "lr", "batch_size", "ratio_group", "epoch"]
 _FLOOR = 1e-5
 
 
@@ -27,23 +29,21 @@ def eigenvalue_figure(sweep: Sweep) -> Figure | None:
     shown = spaced(sorted(rows["index"].unique()), 6)
     tones = dict(zip(shown, theme.ramp(len(shown)), strict=True))
     look = Look("index", tones, lambda i: f"λ_{i}")
-    panels, seen = [], []
-    for place, (ratio, _, run_id) in enumerate(extremes(rows)):
-        frame = rows[(rows["run_id"] == run_id) & rows["index"].isin(shown)]
-        frame = frame[["run_id", "lr", "batch_size", "ratio_group", "epoch", "index", "value"]]
+
+    def draw(at: Extreme) -> Seen:
+        frame = at.run(rows)
+        frame = frame.loc[frame["index"].isin(shown), [*_KEPT, "index", "value"]]
         last = frame[frame["epoch"] == frame["epoch"].max()].set_index("index")["value"]
+        drawn = panel(f"eigenvalues-{at.side}", f"Eigenvalues at {at.words}", frame,
+                      Axis("epoch", EPOCH.tex, log=True),
+                      Axis("value", "eigenvalues of the Hessian", log=True), look,
+                      heading=at.words)
         apart = significant(last.iloc[0] / last.iloc[-1])
-        seen.append(f"at η/S = {number(ratio)} λ_{last.index[0]} ends {apart} times as large as "
-                    f"λ_{last.index[-1]}")
-        panels.append(panel(
-            f"eigenvalues-{('low', 'high')[place]}", f"Eigenvalues at η/S = {number(ratio)}", frame,
-            Axis("epoch", EPOCH.tex, log=True),
-            Axis("value", "eigenvalues of the Hessian", log=True), look,
-            heading=f"η/S = {number(ratio)}"))
-    caption = capital(f"{listed(seen)}.")
+        return Seen(drawn, look.keys, f"λ_{last.index[0]} ends {apart} times as large as "
+                                      f"λ_{last.index[-1]}")
+
     note = "One run each, the first seed; positive eigenvalues only."
-    title = "The top of the spectrum over time"
-    return Figure("eigenvalues", title, caption, tuple(panels), look.keys, note)
+    return at_extremes(rows, "eigenvalues", "The top of the spectrum over time", draw, note)
 
 
 def density_figure(sweep: Sweep) -> Figure | None:
@@ -53,29 +53,25 @@ def density_figure(sweep: Sweep) -> Figure | None:
     rows = rows[rows["value"] > 0]
     if rows.empty:
         return None
-    panels, seen, keys = [], [], ()
-    for place, (ratio, _, run_id) in enumerate(extremes(rows)):
-        run = rows[rows["run_id"] == run_id]
-        run = run[run["step"].isin(moments(run["step"]))]
-        frame = _cut(run)
-        frame = frame[["run_id", "lr", "batch_size", "ratio_group", "epoch", "x", "value"]]
+
+    def draw(at: Extreme) -> Seen:
+        run = at.run(rows)
+        frame = _cut(run[run["step"].isin(moments(run["step"]))])[[*_KEPT, "x", "value"]]
         look = by_moment(frame["epoch"])
-        keys = keys or look.keys
-        edges = frame.groupby("epoch")["x"].max()
-        seen.append(f"at η/S = {number(ratio)} the spectrum reaches up to "
-                    f"{significant(edges.iloc[0])} at epoch {number(edges.index[0])} and "
-                    f"{significant(edges.iloc[-1])} at epoch {number(edges.index[-1])}")
-        panels.append(panel(
-            f"density-{('low', 'high')[place]}", f"Spectral density at η/S = {number(ratio)}",
-            frame, Axis("x", "eigenvalue of the Hessian"),
-            Axis("value", "spectral density", log=True), look, heading=f"η/S = {number(ratio)}"))
+        drawn = panel(f"density-{at.side}", f"Spectral density at {at.words}", frame,
+                      Axis("x", "eigenvalue of the Hessian"),
+                      Axis("value", "spectral density", log=True), look, heading=at.words)
+        ends = frame.groupby("epoch")["x"].max()
+        return Seen(drawn, look.keys,
+                    f"the spectrum reaches up to {significant(ends.iloc[0])} at epoch "
+                    f"{number(ends.index[0])} and {significant(ends.iloc[-1])} at epoch "
+                    f"{number(ends.index[-1])}")
+
     note = (
         "Stochastic Lanczos quadrature, smoothed; densities below 1e-5 of the largest are drawn "
         "as that. One run each, the first seed; early moments dark, late ones light."
     )
-    caption = capital(f"{listed(seen)}.")
-    title = "Spectral density of the Hessian over time"
-    return Figure("density", title, caption, tuple(panels), keys, note)
+    return at_extremes(rows, "density", "Spectral density of the Hessian over time", draw, note)
 
 
 def _cut(run: pd.DataFrame) -> pd.DataFrame:

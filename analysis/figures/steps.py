@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from analysis.figures.cells import extremes, moments, run_curves
+from analysis.figures.cells import moments, run_curves
 from analysis.figures.chart import Axis, Look, by_moment, panel
+from analysis.figures.extremes import Extreme, Seen, at_extremes
 from analysis.figures.theme import FAINT, INK, KINDS, Figure
 from analysis.frames import Sweep
-from analysis.labels import capital, count, listed, number, significant
+from analysis.labels import count, number, significant
 
 _STEP = 4.0  # the monitor looks as far as four steps
 _DIRECTIONS = {"e1": "along e_1", "random": "along a random direction", "step": "the whole step"}
@@ -18,30 +19,28 @@ def sharpest_figure(sweep: Sweep) -> Figure | None:
     rows = rows[rows["series"] == "step"]
     if rows.empty:
         return None
-    panels, seen, keys = [], [], ()
-    for place, (ratio, _, run_id) in enumerate(extremes(rows)):
-        run = rows[rows["run_id"] == run_id]
-        run = run[run["step"].isin(moments(run["step"]))]
-        frame = _in_steps(run)
+
+    def draw(at: Extreme) -> Seen:
+        run = at.run(rows)
+        frame = _in_steps(run[run["step"].isin(moments(run["step"]))])
         look = by_moment(frame["epoch"])
-        keys = keys or look.keys
+        drawn = panel(f"sharpest-{at.side}", f"Loss along e_1 at {at.words}", frame,
+                      Axis("steps", r"distance along $e_1$ in mean SGD steps"),
+                      Axis("rise", r"$L(\theta + c\,e_1) - L(\theta)$"), look, line=["run_id"],
+                      heading=at.words, more=_zero)
         minimum = frame.loc[frame.groupby("epoch")["rise"].idxmin()]
-        seen.append(f"at η/S = {number(ratio)} the lowest of the points along e_1 lies "
-                    f"{_shift(minimum)}")
-        panels.append(panel(
-            f"sharpest-{('low', 'high')[place]}", f"Loss along e_1 at η/S = {number(ratio)}", frame,
-            Axis("steps", r"distance along $e_1$ in mean SGD steps"),
-            Axis("rise", r"$L(\theta + c\,e_1) - L(\theta)$"), look, line=["run_id"],
-            heading=f"η/S = {number(ratio)}", more=_zero))
+        return Seen(drawn, look.keys, "the lowest of the points along e_1 lies "
+                                      f"{_shift(minimum)}")
+
     note = (
         "One run each (the first seed). e_1 is the top eigenvector of the Hessian, turned so that "
         "the loss rises to the right; the unit is the root mean square length of a step's part "
-        "along it (Jastrzębski et al. 2019). Legend: epochs of the first panel; the second goes "
-        "from dark to light alike."
+        "along it (Jastrzębski et al. 2019)."
     )
+    if rows["ratio_group"].nunique() > 1:
+        note += " Legend: epochs of the first panel; the second goes from dark to light alike."
     title = "The loss along the sharpest direction"
-    return Figure("sharpest", title, capital(f"{listed(seen)}."), tuple(panels),
-                  keys, note if len(panels) > 1 else note.partition(" Legend:")[0])
+    return at_extremes(rows, "sharpest", title, draw, note)
 
 
 def _in_steps(run: pd.DataFrame) -> pd.DataFrame:
@@ -80,36 +79,34 @@ def one_direction_figure(sweep: Sweep) -> Figure | None:
     directions = [d for d in _DIRECTIONS if d in set(rows["series"])]
     tones = {d: KINDS[i] for i, d in enumerate(directions)}
     look = Look("series", tones, lambda d: _DIRECTIONS[str(d)])
-    panels, seen = [], []
-    for place, (ratio, batch, _) in enumerate(extremes(rows)):
-        cell = rows[(rows["ratio_group"] == ratio) & (rows["batch_size"] == batch)]
-        frame = cell.groupby(["series", "x"])["value"].agg(
+
+    def draw(at: Extreme) -> Seen:
+        frame = at.cell(rows).groupby(["series", "x"])["value"].agg(
             value="median", low=lambda v: v.quantile(0.25), high=lambda v: v.quantile(0.75),
-            snapshots="size").reset_index().assign(ratio_group=ratio, batch_size=batch)
-        seen.append(_change(frame, ratio))
-        panels.append(panel(
-            f"one-direction-{('low', 'high')[place]}",
-            f"Change of the loss by a part of a step, η/S = {number(ratio)}", frame,
-            Axis("x", r"multiple $\gamma$ of the learning rate", log=True),
-            Axis("value", "change of the loss"), look, heading=f"η/S = {number(ratio)}",
-            more=lambda axes: axes.axhline(0.0, color=INK.light, linewidth=0.7)))
+            snapshots="size").reset_index()
+        frame = frame.assign(ratio_group=at.ratio, batch_size=at.batch_size)
+        drawn = panel(f"one-direction-{at.side}",
+                      f"Change of the loss by a part of a step, {at.words}", frame,
+                      Axis("x", r"multiple $\gamma$ of the learning rate", log=True),
+                      Axis("value", "change of the loss"), look, heading=at.words,
+                      more=lambda axes: axes.axhline(0.0, color=INK.light, linewidth=0.7))
+        return Seen(drawn, look.keys, _change(frame))
+
     note = (
         f"Median and quartiles over the snapshots of the second half of training of "
         f"{count(int(rows['seed'].nunique()), 'seed')}, each a mean over minibatches."
     )
-    caption = capital(f"{listed(seen)}.")
     title = "What a step along one direction does to the loss"
-    return Figure("one-direction", title, caption, tuple(panels), look.keys, note)
+    return at_extremes(rows, "one-direction", title, draw, note)
 
 
-def _change(frame: pd.DataFrame, ratio: float) -> str:
+def _change(frame: pd.DataFrame) -> str:
     along = frame[frame["series"] == "e1"]
     if along.empty:
-        return f"at η/S = {number(ratio)} e_1 was not looked at"
+        return "e_1 was not looked at"
     at_one = along.loc[(along["x"] - 1).abs().idxmin()]
     least = along.loc[along["value"].idxmin()]
     return (
-        f"at η/S = {number(ratio)} the step's part along e_1 changes the loss by "
-        f"{significant(at_one['value'])}, least at γ = {number(least['x'])} "
-        f"({significant(least['value'])})"
+        f"the step's part along e_1 changes the loss by {significant(at_one['value'])}, least at "
+        f"γ = {number(least['x'])} ({significant(least['value'])})"
     )

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.figures.cells import bands, extremes, moments, path, run_curves, some_cells
+from analysis.figures.cells import bands, moments, path, run_curves, some_cells
 from analysis.figures.chart import Axis, Look, by_moment, by_ratio, panel
+from analysis.figures.extremes import extremes
 from analysis.figures.theme import INK, Figure, Key, Panel
 from analysis.frames import Sweep
-from analysis.labels import EPOCH, capital, count, fixed, number
+from analysis.labels import EPOCH, capital, count, fixed
 
 _KINDS = ("within", "between")
 _WORDS = {"within": "within a class", "between": "between classes"}
@@ -71,8 +72,8 @@ def _by_distance(sweep: Sweep) -> tuple[Panel, str, tuple[Key, ...]] | None:
     rows = rows[rows["series"].isin(_KINDS)]
     if rows.empty:
         return None
-    ratio, _, run_id = extremes(rows)[-1]
-    run = rows[rows["run_id"] == run_id]
+    largest = extremes(rows)[-1]
+    run = largest.run(rows)
     run = run[run["step"].isin(moments(run["step"], 3))]
     columns = ["run_id", "ratio_group", "epoch", "series", "index", "x", "value"]
     frame = run[columns].reset_index(drop=True)
@@ -80,13 +81,13 @@ def _by_distance(sweep: Sweep) -> tuple[Panel, str, tuple[Key, ...]] | None:
     look = Look("epoch", tones.tones, tones.tone_words, dash="series", dashes=_KINDS,
                 dash_words=lambda k: _WORDS[str(k)])
     last = frame[(frame["epoch"] == frame["epoch"].max()) & (frame["series"] == "within")]
-    said = f"at η/S = {number(ratio)} they were measured in {count(len(last), 'bin')} of distance"
+    said = f"at {largest.words} they were measured in {count(len(last), 'bin')} of distance"
     if len(last) > 1:
         slope = np.polyfit(last["x"], last["value"], 1)[0]
         way = "fall" if slope < 0 else "rise"
         said = (
             f"at the end those within a class {way} with the inputs' distance, by "
-            f"{fixed(abs(slope))} per unit at η/S = {number(ratio)}"
+            f"{fixed(abs(slope))} per unit at {largest.words}"
         )
     drawn = panel("stiffness-distance", "Stiffness against the distance of inputs", frame,
                   Axis("x", "distance of inputs, 1 − cos"),

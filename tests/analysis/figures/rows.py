@@ -161,3 +161,25 @@ def steered(folder: Path) -> Path:
                        config_train_lr_schedule_factor=np.where(down, 0.1, 10.0))
     sharp = snapshots["run_id"].map(dict(zip(runs["run_id"], end, strict=True)))
     return write_frames(folder, planted, runs, snapshots.assign(hessian_lambda_max=sharp))
+
+
+def full(folder: Path) -> Path:
+    """Full batch, squared loss: plain descent at η = 0.1 and 0.3 from λ₀ = 10, where the larger η
+    throws the loss up fourfold and ends at η·λ = 1.5; Adam at η = 0.001, whose η·λ(P⁻¹H) is 37."""
+    config = {"config_train_loss": "str", "config_train_optimizer_name": "str",
+              "config_train_optimizer_beta1": "float"}
+    planted = RICH.but(name="full", lr=(0.001, 0.1, 0.3), batch_size=(1500,), config=config)
+    planted = planted.but(monitors={**MONITORS, "preconditioned_lambda_max": "1"})
+    runs, snapshots = tables(planted)
+    adam = runs["lr"] == 0.001
+    runs = runs.assign(
+        config_train_loss="mse", config_train_optimizer_name=np.where(adam, "adam", "sgd"),
+        config_train_optimizer_beta1=np.where(adam, 0.9, np.nan),
+        final_preconditioned_lambda_max=0.0)
+    lr, late = snapshots["lr"], snapshots["step"] > 0
+    thrown = lr == 0.3
+    second = snapshots.groupby("run_id").cumcount() == 1
+    return write_frames(folder, planted, runs, snapshots.assign(
+        hessian_lambda_max=np.where(thrown & late, 5.0, 10.0),
+        preconditioned_lambda_max=np.where(lr == 0.001, 37 / lr, np.nan),
+        train_loss=np.where(thrown & second, 4.0, np.where(late, 0.1, 1.0))))
