@@ -58,6 +58,8 @@ def _rows(sweep: Sweep) -> pd.DataFrame:
     first = rows.groupby("run_id").head(1).set_index("run_id")
     first = first[first["step"] == 0]
     rows = rows[rows["run_id"].isin(first.index)]
+    if rows.empty:
+        return rows.assign(start=0.0)
     return rows.assign(
         start=rows["run_id"].map(first["run_lr"] * first[SHARPNESS]),
         growth=rows["train_loss"] / rows["run_id"].map(first["train_loss"]),
