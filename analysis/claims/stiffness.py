@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import replicates, selection
-from analysis.claims.claim import Effect, Judgement, NotTested, claim
+from analysis.claims.claim import Effect, Judgement, claim
 from analysis.frames import Sweep
 from analysis.labels import count, fixed, number
-from analysis.points import At, matched_loss, points
 
 _PAPER = "Fort, Nowak, Jastrzębski, Narayanan 2019, Stiffness"
 _WITHIN = "stiffness_cos_within"
@@ -81,24 +80,19 @@ def falls_with_distance(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
        margin=0.01,
        words="the higher the learning rate, the smaller the critical length ξ, at a given training "
              "loss (the later version of the paper; the first version had the opposite)",
-       test="slope of log ξ on log η at equal train loss, seed by seed: below −0.01; above it, the "
-            "claim fails. The loss is the lowest that 9 of 10 runs of a setting reach, or as given")
+       test="runs at constant η: slope of log ξ on log η at equal train loss, seed by seed: below "
+            "−0.01; above it, the claim fails. The loss is the lowest that 9 of 10 runs of a "
+            "setting and batch size reach, or as given")
 def critical_length_falls_with_rate(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Settings of one batch size and noise in which ξ is known at two rates or more."""
-    level = options["loss"] or None
-    found = []
-    for _, setting in sweep.finished.groupby(["setting", "batch_size"]):
-        if setting["lr"].nunique() < 2:
-            continue
-        part = _only(sweep, setting["run_id"])
-        here = level or matched_loss(part)
-        if here and part.measures("critical_length"):
-            found.append(points(part, "critical_length", At("loss", here)).frame.assign(
-                level=here))
-    frame = pd.concat(found) if found else pd.DataFrame()
-    if frame.empty:
-        raise NotTested("finished runs at two learning rates with a critical length (the monitor "
-                        "stiffness) within the distances observed, at equal train loss")
+    sweep = selection.plain(sweep)
+    runs = selection.within(sweep.finished, ["setting", "batch_size"], "lr", 2,
+                            "learning rates at one batch size")
+    at_one_size = pd.Series(runs.groupby(["setting", "batch_size"]).ngroup().to_numpy(),
+                            runs["run_id"])
+    sweep = selection.only(sweep, runs["run_id"])
+    levels = selection.losses(sweep, options["loss"], at_one_size)
+    frame, _ = selection.at_losses(sweep, "critical_length", levels, "stiffness")
     frame = selection.within(frame, ["setting", "batch_size", "seed"], "lr", 2,
                              "learning rates with a critical length at equal train loss")
     frame = frame.assign(group=frame.groupby(["setting", "batch_size"]).ngroup())
@@ -112,12 +106,6 @@ def critical_length_falls_with_rate(sweep: Sweep, options: Mapping[str, Any]) ->
         f"at equal train loss ξ changes by {fixed(share, 1)} % when η is ten times as large",
         "at equal train loss", table.to_dict("records"),
         "runs in which ξ would be an extrapolation at that loss are left out")
-
-
-def _only(sweep: Sweep, run_ids: pd.Series) -> Sweep:
-    keep = set(run_ids)
-    return Sweep(sweep.folder, sweep.name, sweep.runs[sweep.runs["run_id"].isin(keep)],
-                 sweep.snapshots[sweep.snapshots["run_id"].isin(keep)], sweep.exclusions)
 
 
 @claim("stiffness/fades_when_overfitting", "E4", paper=_PAPER, grade="likely", rise=0.1, share=0.5,

@@ -138,6 +138,7 @@ def _apart(run_ids: pd.Series) -> list[int]:
             "tested")
 def tunnels_widen(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Averaged over groups of runs that differ in the axis and the seed alone."""
+    sweep = selection.plain(sweep)
     rows = _of_runs(sweep, selection.probe_curves(sweep, "tunnels", ["tunnel_width"]))
     rows = rows[(rows["series"] == "angular_plain") & (rows["x"] == 0.5) & rows["value"].notna()]
     runs = sweep.finished.merge(rows.groupby("run_id")["value"].mean().reset_index(), on="run_id")

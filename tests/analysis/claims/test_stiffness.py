@@ -38,6 +38,17 @@ def test_critical_length_falls_with_rate(tmp_path, power, verdict):
     assert judged.judgement.effects[0].interval.value == pytest.approx(power)
 
 
+def test_rates_that_are_cut_are_no_rates(tmp_path):
+    """With a schedule ξ grows with the rate that a run begins with, with constant ones it falls."""
+    sweep = planted(tmp_path, PLAN.but(momentum=(0.0, 0.1)), runs={
+        "config_train_lr_schedule_name": lambda r: np.where(
+            r["momentum"] > 0, "switch", "constant"),
+        "momentum": 0.0}, snapshots={"critical_length": lambda j: j["run_lr"] ** np.where(
+            j["run_config_train_lr_schedule_name"] == "switch", 0.3, -0.1)})
+    judged = judge(stiffness.critical_length_falls_with_rate, sweep)
+    assert judged.judgement.effects[0].interval.value == pytest.approx(-0.1)
+
+
 @pytest.mark.parametrize("verdict", SIGN)
 def test_fades_when_overfitting(tmp_path, verdict):
     plan = PLAN.but(label_noise=(0.4,))

@@ -104,6 +104,13 @@ def test_tunnels(tmp_path, why, width, verdict):
         "Spearman(η, angular width)", "Spearman(1/S, angular width)"]
 
 
+def test_tunnels_of_runs_with_a_schedule_are_no_test(tmp_path):
+    sweep = planted(tmp_path, STAR, keep=star, runs={"config_train_lr_schedule_name": "cyclic"})
+    probe(tmp_path, "tunnels", [sweep.runs["run_id"].iloc[0]], {
+        ("tunnel_width", "angular_plain"): {0.5: 1.0}})
+    assert "constant learning rate" in judge(tunnels_widen, load(tmp_path)).needs
+
+
 @pytest.mark.parametrize(("off", "verdict"), [
     (lambda n: n % 3, Verdict.HOLDS), (lambda n: 20 + n % 3, Verdict.FAILS),
     (lambda n: n / 8, Verdict.UNDECIDED), (lambda _: math.nan, Verdict.UNDECIDED)])
