@@ -17,7 +17,9 @@ class StorageError(TableError, OSError):
         self.errno, self.strerror = number, what
 
     def __str__(self) -> str:
-        return ValueError.__str__(self)
+        """On one line: of a worker's traceback the last line is shown."""
+        at = f" at {self.where}" if self.where else ""
+        return f"{self.what}{at}" + (f"; {self.fix}" if self.fix else "")
 
 
 class Note(UserWarning):

@@ -220,7 +220,9 @@ def test_a_process_says_all_and_leaves_with_its_code(arguments, code, last):
     (None, ("-s", "sweep.axes.seed.count=50001"), "--yes"),
     (None, ("--storage", "spec.yaml"), "is a file"),
     (None, ("--storage", "spec.yaml/below/it"), "is a file"),
-    (None, ("--storage", "s3://bucket"), "is not a folder"),
+    (None, ("--storage", "s3://"), "names no bucket"),
+    (None, ("--storage", "s3://AKIA:secret@bucket"), "holds credentials"),
+    (None, ("--storage", "nowhere://bucket"), "cannot open nowhere://bucket"),
     (None, ("-s", "name=foreign", "--storage", "."), "no sweep of ours"),
     (None, ("-s", "train.epohcs=3"), "epochs"), (None, ("-s", "x"), "is not KEY=VALUE"),
 ])
