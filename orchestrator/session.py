@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 import threading
 import time
@@ -17,9 +16,10 @@ from orchestrator import costs, preflight
 from orchestrator.cluster import Cluster
 from orchestrator.columns import config_types, monitor_columns
 from orchestrator.compaction import compact_many
-from orchestrator.errors import UserError
+from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.packrun import run_pack
+from orchestrator.parcel import names_functions
 from orchestrator.planner import (
     CHOICES,
     Plan,
@@ -91,7 +91,7 @@ def _is_fresh(spec: Spec) -> bool:
 
     folder = folder_of(spec)
     reach(folder)
-    if (open_store(folder).names("") or _names_functions(spec)
+    if (open_store(folder).names("") or names_functions(spec)
             or spec.compute.cpus > (os.cpu_count() or 1)
             or preflight.storage_problems(folder)):
         return False
@@ -102,21 +102,14 @@ def _is_fresh(spec: Spec) -> bool:
     return True
 
 
-def _names_functions(spec: Spec) -> bool:
-    """Whether a model, data or whatever else of the spec is given as module:function."""
-    from trainables.userfunction import NAME
-
-    values = re.findall(r'"([^"]*)"', json.dumps(spec.resolved(), default=str))
-    return any(NAME.fullmatch(v) for v in values)
-
-
 def _run(plan: Plan, cluster: Cluster, *, inline: bool, out: TextIO | None,
          probes_only: bool = False) -> Outcome:
     out, start = out or sys.stderr, time.monotonic()
     if isinstance(plan.data, Presumed):
         raise UserError(plan.spec.problem(plan.data.absent, "data", plan.data.fix))
     with phase("check"):
-        check(plan, on_cluster=cluster.address is not None)
+        check(plan, on_cluster=cluster.address is not None, others=_cluster_problems(
+            plan, cluster, out))
     if probes_only and read_resolved(plan.folder) is None:
         raise UserError(plan.spec.problem(f"{plan.folder} holds no sweep", "name",
                                           "run it first: sgdscope run"))
@@ -149,9 +142,20 @@ def _spent(plan: Plan) -> dict[str, float | None]:
             "budget": plan.spec.measure.budget} if train else {}
 
 
-def check(plan: Plan, *, on_cluster: bool = False) -> None:
-    """All that would go wrong later, at once."""
-    problems = [] if on_cluster else preflight.machine_problems(plan.spec)
+def _cluster_problems(plan: Plan, cluster: Cluster, out: TextIO) -> list[Problem]:
+    """What stands in the way on the nodes of a running cluster; none where Ray is our own."""
+    if cluster.address is None:
+        return []
+    from orchestrator import clusterdoctor
+
+    found = clusterdoctor.look(cluster, plan.folder)
+    out.writelines(f"warning: {w}\n" for w in found.warnings)
+    return list(found.problems)
+
+
+def check(plan: Plan, *, on_cluster: bool = False, others: Sequence[Problem] = ()) -> None:
+    """All that would go wrong later, at once; ``others``: what is known to."""
+    problems = [*others, *([] if on_cluster else preflight.machine_problems(plan.spec))]
     problems += preflight.storage_problems(plan.folder)
     problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan.whole))
     problems += weight_problems(plan, Ledger(plan.store))

@@ -66,8 +66,9 @@ def test_what_listens_has_a_known_port(config):
     for who in ("head", "worker"):
         ports = re.findall(r"--([a-z-]+)-port=(\d+)", _starts(config, who))
         assert {n for n, _ in ports} == {"node-manager", "object-manager", "dashboard-agent-grpc",
-                                         "runtime-env-agent", "metrics-export"}
-        assert sorted(p for _, p in ports) == ["6380", "6381", "6382", "6383", "6384"]
+                                         "runtime-env-agent", "metrics-export",
+                                         "dashboard-agent-listen"}
+        assert sorted(p for _, p in ports) == ["52365", "6380", "6381", "6382", "6383", "6384"]
 
 
 def test_nothing_of_a_token_stands_in_the_files():

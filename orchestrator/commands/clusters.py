@@ -1,6 +1,8 @@
 """Commands that run a sweep on a cluster as a job, and follow it from afar."""
 
+import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ from orchestrator.commands.command import (
     storage,
     yes,
 )
+from orchestrator.stores.place import Place, parted, placed
 
 if TYPE_CHECKING:
     from orchestrator.jobs import Jobs
@@ -96,6 +99,23 @@ def examine_afar(address: str, storage: str | None, *, as_json: bool) -> int:
                  *(["--json"] if as_json else [])]
     jobs = connect(address, sys.stderr)
     return _follow(jobs, send(jobs, Parcel("doctor", "", {}, tuple(arguments))))
+
+
+def status_with_job(folder: Place, address: str, *, as_json: bool) -> str:
+    """A sweep's newest job, and how far the sweep is where its folder is seen from here."""
+    from orchestrator.errors import UserError
+    from orchestrator.status import status_of
+    from orchestrator.submit import connect, find
+
+    job = find(connect(address, sys.stderr), parted(placed(folder))[1])
+    try:
+        found = status_of(folder)
+    except UserError:
+        return json.dumps({"job": asdict(job)}) if as_json else (
+            f"{job.line()}\nits folder {job.sweep} is not seen from here")
+    if as_json:
+        return json.dumps({**json.loads(found.json()), "job": asdict(job)})
+    return "\n".join([job.line(), *found.lines()])
 
 
 def _follow(jobs: "Jobs", job: str) -> int:

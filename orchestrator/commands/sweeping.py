@@ -96,13 +96,20 @@ def probe(spec: str, overrides: tuple[str, ...], yes: bool, storage: str | None,
 @click.command()
 @folder
 @as_json
+@click.option("--address", metavar="URL", help="Ask a cluster's dashboard for the sweep's job too, "
+              "like http://127.0.0.1:8265; then DIR may be its name, where its folder is not seen.")
 @kind
-def status(folder: Place, as_json: bool) -> int:
+def status(folder: Place, as_json: bool, address: str | None) -> int:
     """How far a sweep is, from its tables alone."""
     from orchestrator.status import status_of
 
-    found = status_of(folder)
-    click.echo(found.json() if as_json else "\n".join(found.lines()))
+    if address is None:
+        found = status_of(folder)
+        click.echo(found.json() if as_json else "\n".join(found.lines()))
+        return DONE
+    from orchestrator.commands.clusters import status_with_job
+
+    click.echo(status_with_job(folder, address, as_json=as_json))
     return DONE
 
 
@@ -116,7 +123,7 @@ def watch(folder: Place, every: float) -> int:
 
     last = None
     while True:
-        found = status_of(folder)
+        found = status_of(folder, again=last is not None)
         if found.lines() != last:
             last = found.lines()
             click.echo(last[1] if len(last) == 2 else "\n".join(last[1:]))

@@ -1,0 +1,1 @@
+"""Tests on three hosts of a real cluster, on this machine: `make test-cluster`."""
