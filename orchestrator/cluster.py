@@ -28,6 +28,7 @@ _ENVIRONMENT = {
     "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 are not enough on a busy machine
     "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
 }
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
 
 
@@ -100,18 +101,44 @@ def _connected(address: str | None) -> Iterator[None]:
     """This process's own Ray instance on this machine, or the cluster at ``address``."""
     if address is None:
         authentication.for_own_ray()
+        with _on_loopback(), _ray("local", include_dashboard=False):
+            yield
     else:
         authentication.for_cluster()
+        with _ray(address):
+            yield
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Nothing of a Ray that starts meanwhile listens to other machines: as Ray has it on macOS and
+    Windows. Elsewhere it listens on all addresses, whatever address it is given."""
+    before = os.environ.get(_CLUSTERS)
+    os.environ[_CLUSTERS] = "0"
+    from ray._private import ray_constants
+
+    known, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = known
+        if before is None:
+            del os.environ[_CLUSTERS]
+        else:
+            os.environ[_CLUSTERS] = before
+
+
+@contextlib.contextmanager
+def _ray(address: str, **more: Any) -> Iterator[None]:
     import ray
     from ray._raylet import Config
 
     Config.initialize("")  # where Ray was imported before, it read the mode then
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        options |= {"include_dashboard": False}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR,
+                               **more}
     try:
         with phase("ray start"):
-            ray.init(address=address or "local", **options)
+            ray.init(address=address, **options)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise UserError(Problem(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",

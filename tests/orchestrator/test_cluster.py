@@ -1,15 +1,23 @@
 """Ray in a thread of its own: begun once, waited for, stopped, whatever happens meanwhile."""
 
+import contextlib
 import gc
+import os
 import signal
+import subprocess
+import sys
 import threading
 import weakref
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import ray
+from ray._private import ray_constants
 
 from orchestrator import cluster as module
 from orchestrator.cluster import Cluster
+from orchestrator.errors import UserError
 
 
 @pytest.fixture
@@ -97,3 +105,71 @@ def test_terminate_means_what_it_meant(calls, monkeypatch):
     cluster.wait()
     cluster.close()
     assert installed == [(signal.SIGTERM, before)]
+
+
+def test_versions_that_differ_are_told(monkeypatch):
+    def init(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n  Ray: 2.59.0\n …")
+
+    monkeypatch.setattr(ray, "init", init)
+    cluster = Cluster("auto")
+    with pytest.raises(UserError, match=r"other versions: .* started with: Ray: 2\.59\.0"):
+        cluster.wait()
+    cluster.close()
+
+
+def test_a_running_cluster_is_not_taken_for_our_own(calls, monkeypatch):
+    """Its nodes reach one another by their addresses; its token is the user's affair."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    seen = []
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(
+        (ray_constants.ENABLE_RAY_CLUSTER, os.environ["RAY_AUTH_MODE"])))
+    for address in ("auto", None, "auto"):
+        with closing(Cluster(address)) as cluster:
+            cluster.wait()
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    linux = not ray_constants.IS_WINDOWS_OR_OSX
+    assert seen == [(linux, "disabled"), (False, "token"), (linux, "disabled")]
+
+
+STRANGER = """
+import sys
+from ray._raylet import GcsClient
+try:
+    print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10)))
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nobody_else_reaches_our_own_ray(monkeypatch):
+    """It listens on loopback alone, and there with a token; even where the user's environment
+    turns that off."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with closing(Cluster()) as cluster:
+        cluster.wait()
+        address = ray.get_runtime_context().gcs_address
+        assert list(_beyond_loopback(os.getpid())) == []
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        said = subprocess.run([sys.executable, "-c", STRANGER, address], capture_output=True,
+                              text=True, env={**environment, "RAY_AUTH_TOKEN_PATH": "/nowhere"},
+                              check=True)
+        assert said.stdout.split()[-1] == "AuthenticationError"
+
+
+def _beyond_loopback(pid):
+    """Sockets of a process and its descendants that other machines could reach."""
+    sockets, processes = set(), [str(pid)]
+    while processes:
+        folder = Path("/proc", processes.pop())
+        with contextlib.suppress(OSError):
+            processes += [c for t in (folder / "task").iterdir()
+                          for c in (t / "children").read_text().split()]
+            sockets |= {str(f.readlink()) for f in (folder / "fd").iterdir()}
+    assert len(sockets) > 20  # Ray's processes are among them
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            local, state, inode = (line.split()[i] for i in (1, 3, 9))
+            if state == "0A" and f"socket:[{inode}]" in sockets and "0100007F" not in local:
+                yield local
