@@ -15,6 +15,7 @@ from analysis.sizes import Growth, SizeFit
 from analysis.times import TimeFit
 from analysis.verdicts import written
 
+_SAME = 1e-6
 _ALONE = {"ratio": "η/S", "sqrt": "η/√S", "lr": "η alone", "batch": "S alone",
           "free": "η and S with an exponent each"}
 
@@ -67,6 +68,8 @@ def best(fit: Fit) -> str:
         return ""
     rivals = {rival.name: rival for rival in against.rivals}
     alone = [rival for rival in against.rivals if rival.name != "free"]
+    if abs(alone[0].smaller.value) < _SAME:  # one law by design, such as where η goes with S
+        return ""
     name = _ALONE[against.best]
     said = (
         f"{name} predicts {label(fit.metric).plain} {fit.at} of a cell left out best of the laws "
@@ -144,7 +147,9 @@ def grown(found: Growth) -> str:
 
 
 def sized(fit: SizeFit) -> str:
-    """Whether a metric follows η/S or ηN/S."""
+    """Whether a metric follows η/S or ηN/S; empty where that cannot be told."""
+    if not math.isfinite(fit.size.value):
+        return ""
     name = f"{label(fit.metric).plain} {fit.at}"
     c, off = written(fit.size), written(fit.scale)
     numbers = f"N enters with exponent {c}, which is {off} off that of η"

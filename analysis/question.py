@@ -11,10 +11,13 @@ from analysis.claims.claim import Judged, Verdict
 
 LAWS = frozenset(f"three_factors/{name}" for name in (
     "ratio_law", "sharpness_falls", "sharpness_falls_at_equal_loss", "equal_ratios_coincide"))
-# paper -> the figures that show what it is about, first to last
+# paper, or one of its claims -> the figures that show what it is about, first to last
 FIGURES = {
     "memorization": ("noise", "memorization", "first-epoch"),
-    "three_factors": ("accuracy", "interpolation", "memorization"),
+    "three_factors": ("collapse",),
+    "three_factors/sharpness_falls_at_equal_loss": ("matched",),
+    "three_factors/memorization_costs_less": ("memorization",),
+    "three_factors/wider_on_the_line": ("interpolation",),
     "break_even": ("break-even",),
     "linear_scaling": ("trajectories", "accuracy"),
     "early_steering": ("steering",),
@@ -40,5 +43,6 @@ def leading(judged: Sequence[Judged]) -> tuple[Judged, ...]:
 
 def figures(lead: Sequence[Judged]) -> tuple[str, ...]:
     """The names of the figures that show what the claims are about."""
-    papers = dict.fromkeys(one.claim.id.partition("/")[0] for one in lead)
-    return tuple(dict.fromkeys(name for paper in papers for name in FIGURES.get(paper, ())))
+    found = [FIGURES.get(one.claim.id, FIGURES.get(one.claim.id.partition("/")[0], ()))
+             for one in lead]
+    return tuple(dict.fromkeys(name for names in found for name in names))

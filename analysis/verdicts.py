@@ -51,10 +51,11 @@ def _holds(fit: Fit) -> str:
 
 
 def _fails(fit: Fit) -> str:
+    known = all(math.isfinite(fit.laws["free"].exponents[name].value) for name in "ab")
+    free = f", with η^{{{_exponent(fit, 'a')}}} S^{{{_exponent(fit, 'b')}}}" if known else ""
     return (
         f"does not follow {ratio_name(fit)}: a + b = {written(fit.total)} lies outside "
-        f"±{number(fit.margin)}, with η^{{{_exponent(fit, 'a')}}} S^{{{_exponent(fit, 'b')}}} "
-        f"{_over(fit)}"
+        f"±{number(fit.margin)}{free} {_over(fit)}"
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from analysis import question
 from analysis.figures.breakeven import break_even_figure
 from analysis.figures.catapult import catapult_figure
@@ -20,6 +22,7 @@ from analysis.figures.stiffness import stiffness_figure
 from analysis.figures.theme import Figure
 from analysis.figures.toys import first_epoch_figure, subspace_figure, wedge_figure
 from analysis.figures.trajectories import equal_ratio_figure
+from analysis.frames import same_ratio
 from analysis.laws import Fit, Verdict
 from analysis.points import Points
 from analysis.study import Study
@@ -107,8 +110,7 @@ def _law(found: Study) -> list[Figure | None]:
     metric = found.fits[0].metric if found.fits else ""
     measured = [q for q in ("train_loss", metric) if q and found.sweep.measures(q)]
     trajectories = equal_ratio_figure(found.sweep, list(dict.fromkeys(measured)))
-    apart = found.sweep.finished["ratio_group"].nunique() > 1
-    if not apart or (found.lead and not found.has_law):
+    if not _has_range(found) or (found.lead and not found.has_law):
         return [trajectories]
     return [
         _collapse(found),
@@ -116,6 +118,13 @@ def _law(found: Study) -> list[Figure | None]:
         _several(found, metric, ("peak", "end", "loss"), matched_figure),
         _several(found, "test_accuracy", ("end", "loss"), accuracy_figure, least=1),
     ]
+
+
+def _has_range(found: Study) -> bool:
+    """Whether the runs differ in the ratio that the law is of."""
+    effective = bool(found.fits) and found.fits[0].effective
+    ratios = found.sweep.finished["effective_ratio" if effective else "ratio"]
+    return len(np.unique(same_ratio(ratios.to_numpy(float)))) > 1
 
 
 def _collapse(found: Study) -> Figure | None:

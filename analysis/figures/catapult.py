@@ -30,7 +30,7 @@ def catapult_figure(sweep: Sweep) -> Figure | None:
     whole = rows.groupby("run_lr")["status"].transform(lambda s: (s == "finished").any())
     rows = rows[(rows["status"] == "finished") | ~whole]
     look = Look("run_lr", dict(zip(rates, theme.ramp(len(rates)), strict=True)),
-                lambda rate: f"η·λ₀ = {number(starts[rate], 2)}")
+                lambda rate: f"η·λ_0 = {number(starts[rate], 2)}")
     loss, sharp = (bands(rows, quantity, ["run_lr"]) for quantity in ("growth", "product"))
     keys = (*look.keys, Key("η·λ = 2", INK, dash=_TWO))
     panels = (_panel("loss", loss, "loss / loss at the start", look, keys, 1.0),

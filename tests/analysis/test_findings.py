@@ -52,6 +52,21 @@ def test_the_best_law_is_named_with_its_lead():
     assert best(fit(planted_points(np.random.default_rng(0), LR[:1], BATCH[:1], 5))) == ""
 
 
+def test_laws_that_are_one_by_design_are_not_compared():
+    chosen = planted_points(np.random.default_rng(0), LR, 8 * 2 ** np.arange(6), 5, cell_sd=0.01)
+    frame = chosen.frame[np.isclose(chosen.frame["ratio"], 0.0025)]  # η goes with S
+    found = fit(replace(chosen, frame=frame))
+    assert found.comparison is not None
+    assert best(found) == ""
+
+
+def test_the_part_of_n_is_not_told_where_it_is_unknown():
+    found = fit_sizes(points(train_size=(500, 1000, 2000)))
+    unknown = replace(found, size=Interval(*[math.nan] * 3), verdict="undecided")
+    assert sized(found)
+    assert sized(unknown) == ""
+
+
 def test_a_tie_is_called_one():
     said = best(fit(points(a=0.0, b=0.0, cell_sd=0.5)))
     assert "which cells cannot tell apart" in said

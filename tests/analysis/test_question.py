@@ -7,9 +7,10 @@ from analysis.claims import NAMES, known
 from analysis.claims.claim import Effect, Judged, Judgement
 from analysis.crossed import Interval
 from analysis.figures.book import sections
+from analysis.frames import same_ratio
 from analysis.report import write
 from analysis.study import lines, study
-from tests.analysis.planted import Planted
+from tests.analysis.planted import Planted, tables, write_frames
 from tests.analysis.planted import write as sow
 
 SMALL = Planted(lr=(0.02, 0.04, 0.08), batch_size=(8, 16, 32), seeds=5, epochs=6.0)
@@ -38,10 +39,13 @@ def test_the_first_claim_says_what_a_sweep_is_about(given, lead):
 
 
 def test_every_paper_has_its_figures():
-    assert set(question.FIGURES) == {name.partition("/")[0] for name in NAMES}
+    papers = {name.partition("/")[0] for name in NAMES}
+    assert papers <= set(question.FIGURES) <= papers | set(NAMES)
     assert question.figures([judged("fisher/early_trace_falls"),
                              judged("memorization/fits_patterns_first")]) == (
         "fisher", "memorization", "noise", "first-epoch")
+    # one claim of a paper may be about something of its own
+    assert question.figures([judged("three_factors/wider_on_the_line")]) == ("interpolation",)
 
 
 def test_claims_lead_the_lines_the_page_and_the_figures(tmp_path):
@@ -74,6 +78,17 @@ def test_a_law_that_cannot_be_fitted_is_not_told_beside_claims(tmp_path):
     assert "do not vary apart in this sweep" in html
     assert html.index('class="lead"') < html.index("<figure")
     assert not any("cannot be told to follow" in line for line in summary.lines)
+
+
+def test_runs_of_one_effective_ratio_are_not_drawn_against_it(tmp_path):
+    # momentum and η change together, so that η/(S(1 − μ)) is one number
+    runs, snapshots = tables(SMALL.but(lr=(0.02, 0.2), batch_size=(8, 80), momentum=(0.0, 0.9)))
+    keep = runs[same_ratio(runs["effective_ratio"].to_numpy()) == 0.0025]
+    assert keep["ratio"].nunique() > 1
+    path = snapshots[snapshots["run_id"].isin(keep["run_id"])]
+    found = study(write_frames(tmp_path, SMALL.but(parts=1), keep, path))
+    drawn = [f.name for section in sections(found) for f in section.figures]
+    assert not {"collapse", "accuracy", "matched"} & set(drawn)
 
 
 def test_a_law_that_is_asked_for_is_told_even_where_it_cannot_be_fitted(tmp_path):
