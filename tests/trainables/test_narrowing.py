@@ -69,7 +69,8 @@ def test_whatever_a_step_takes_up(why, options):
     agree(of(SHAPES[0], dropout=0.3, **options), {2, 5, 6}, 4)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+# The third's graph would take a core twenty seconds and show what that of the odd sizes shows.
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] != 33])
 def test_nor_on_a_compiled_step(shape):
     agree(of(shape, engine="vmap-compiled"), {1, 2, 9}, 4)
 
