@@ -104,7 +104,8 @@ def _s3(endpoint: str) -> pafs.S3FileSystem:
     secure, _, address = endpoint.rpartition("://")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     return pafs.S3FileSystem(
-        endpoint_override=address.rstrip("/"), scheme=secure or "https", region=region)
+        endpoint_override=address.rstrip("/"), scheme=secure or "https", region=region,
+        connect_timeout=10, request_timeout=60)  # seconds; Arrow's own are one and three
 
 
 def _reason(error: Exception) -> str:

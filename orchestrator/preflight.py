@@ -81,10 +81,9 @@ def _unwritable(store: Store) -> list[Problem]:
         return [Problem(f"cannot write to {store.where}: {error.what}", "storage", error.fix)]
     finally:
         _left_nothing(store, trial)
-    if once and twice and store.exclusive:
-        warnings.warn(Note(f"{store.where}: this server lets two writers create one file: two "
-                           "drivers at once are not protected from one another there"),
-                      stacklevel=2)
+    if once and (twice or not store.exclusive):
+        warnings.warn(Note(f"{store.where}: two drivers at once are not protected from one another "
+                           "there: let one end before another begins"), stacklevel=2)
     return []
 
 

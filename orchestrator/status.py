@@ -60,11 +60,15 @@ class Status:
         return json.dumps({**asdict(self), "complete": self.complete})
 
 
-def status_of(folder: Place) -> Status:
-    """The status of a sweep's folder; UserError where it is none."""
+def status_of(folder: Place, *, again: bool = False) -> Status:
+    """The status of a sweep's folder; UserError where it is none.
+
+    ``again``: it was there before, so that a store that does not answer is waited for.
+    """
     from analysis.tables import read
 
-    reach(folder)
+    if not again:
+        reach(folder)
     store = open_store(folder)
     if store.read("resolved.yaml") is None:
         raise UserError(Problem(f"{folder} holds no sweep", str(folder),

@@ -1,5 +1,6 @@
 """An S3 server of our own: moto, in a process of its own, over real HTTP."""
 
+import atexit
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 BUCKET = "sweeps"
 _PATIENCE_S = 60.0
@@ -23,7 +25,24 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Serves, with one bucket in it and this process's environment pointing to it; its endpoint."""
+    """This process's environment points to the server, which has one bucket; its endpoint."""
+    endpoint = _served()
+    before = {name: os.environ.get(name) for name in _environment(endpoint)}
+    os.environ.update(_environment(endpoint))
+    try:
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket=BUCKET)  # it may be there: it is ours
+        yield endpoint
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+
+
+@cache
+def _served() -> str:
+    """Starts it, once for all tests of this process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -31,20 +50,9 @@ def s3_server() -> Iterator[str]:
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    before = {name: os.environ.get(name) for name in _environment(endpoint)}
-    os.environ.update(_environment(endpoint))
-    try:
-        _wait(endpoint, server)
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield endpoint
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            os.environ.update({} if value is None else {name: value})
-        server.kill()
-        server.wait()
+    atexit.register(server.kill)
+    _wait(endpoint, server)
+    return endpoint
 
 
 def _wait(endpoint: str, server: subprocess.Popen) -> None:

@@ -5,14 +5,13 @@ Whole files, but no creation that two writers could contend for: one driver at a
 
 import contextlib
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from analysis.errors import Note, StorageError
+from analysis.errors import StorageError
 from analysis.folder import Folder
 from orchestrator.errors import Problem, UserError
 
@@ -28,8 +27,6 @@ class ArrowStore:
         self.where = where if isinstance(where, str) else where.path
         self.folder = where if isinstance(where, Folder) else _opened(where)
         self._files = self.folder.filesystem
-        warnings.warn(Note(f"{self.where}: two drivers at once are not protected from one another "
-                           "there, as they are on a shared folder or S3"), stacklevel=3)
 
     def create(self, path: str, content: bytes) -> bool:
         """See Store. Looks, then writes: who writes in between is overwritten."""

@@ -4,8 +4,12 @@ import os
 
 import pytest
 
+from analysis.errors import Note
 from orchestrator import preflight
+from orchestrator.stores import SCHEMES, open_store
+from orchestrator.stores.local import LocalStore
 from tests.orchestrator.specs import spec
+from tests.s3server import BUCKET, s3_server
 
 
 @pytest.mark.parametrize(("compute", "what"), [
@@ -58,6 +62,40 @@ def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     assert problem.what == f"cannot write to {tmp_path}: Operation not permitted"
     assert "hard links" in problem.fix
     assert list(tmp_path.iterdir()) == []
+
+
+class _Careless(LocalStore):
+    """As a server that overlooks the condition of a conditional write."""
+
+    def create(self, path, content):
+        self.replace(path, content)
+        return True
+
+
+class _Alone(LocalStore):
+    exclusive = False
+
+
+@pytest.mark.parametrize("kind", [_Careless, _Alone])
+def test_where_two_drivers_are_not_protected_a_note_says_so(tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(SCHEMES, "", kind)
+    with pytest.warns(Note, match="two drivers at once are not protected"):
+        assert preflight.storage_problems(tmp_path / "tiny") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_bucket(tmp_path, monkeypatch):
+    with s3_server():
+        place = f"s3://{BUCKET}/some/tiny"
+        store = open_store(place)
+        assert preflight.storage_problems(place) == []
+        assert preflight.space_problems(place, 10**18) == []
+        assert store.names("") == []
+        store.create("thesis.tex", b"x")
+        (problem,) = preflight.storage_problems(place)
+        assert problem.what == f"{place} is not empty and no sweep of ours"
+        (problem,) = preflight.storage_problems("s3://no-such-bucket/tiny")
+        assert problem.what == "there is no such bucket"
 
 
 def test_space(tmp_path):

@@ -1,12 +1,11 @@
-"""Whatever pyarrow.fs opens: whole files, and a warning that two drivers are not protected."""
+"""Whatever pyarrow.fs opens: whole files, but nothing between two writers."""
 
 import uuid
-import warnings
 
 import pyarrow.fs as pafs
 import pytest
 
-from analysis.errors import Note, StorageError
+from analysis.errors import StorageError
 from analysis.folder import Folder
 from orchestrator.errors import UserError
 from orchestrator.stores import open_store
@@ -24,17 +23,11 @@ def server():
 class _Arrow(Conformance):
     @pytest.fixture
     def store(self, place):
-        with pytest.warns(Note, match="two drivers at once are not protected"):
-            return ArrowStore(place())
+        return ArrowStore(place())
 
     @pytest.fixture
     def again(self, store, place):
-        def opened():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Note)
-                return ArrowStore(Folder(place().filesystem, store.folder.path))
-
-        return opened
+        return lambda: ArrowStore(Folder(place().filesystem, store.folder.path))
 
     @pytest.fixture(autouse=True)
     def _not_exclusive(self, request, store):
@@ -61,16 +54,14 @@ class TestObjects(_Arrow):
 
 
 def test_a_draft_of_a_killed_writer_is_nothing_to_a_reader(tmp_path):
-    with pytest.warns(Note):
-        store = ArrowStore(Folder.of(tmp_path))
+    store = ArrowStore(Folder.of(tmp_path))
     store.create("t/a", b"")
     (tmp_path / "t" / ".b.half").write_bytes(b"torn")
     assert store.names("t") == ["a"]
 
 
 def test_a_failing_file_system_leaves_the_old_file(tmp_path, monkeypatch):
-    with pytest.warns(Note):
-        store = ArrowStore(Folder.of(tmp_path))
+    store = ArrowStore(Folder.of(tmp_path))
     store.create("a", b"old")
 
     def broken(*_):
