@@ -116,10 +116,30 @@ def terms(
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """Covariance of (β/σ, 1/σ) by clusters, and degrees of freedom."""
+    """Covariance of θ = (β/σ, 1/σ): by cells alone, and by cells and seeds.
 
-    covariance: np.ndarray
-    dof: int
+    ``parts`` (cells, p + 1, p + 1): what each cell would add to it by its information alone;
+    ``seeds``: their number, and ``of_seeds``, their share of the covariance.
+    """
+
+    by_cells: np.ndarray
+    crossed: np.ndarray
+    parts: np.ndarray
+    seeds: int
+    of_seeds: float
+
+    def dof(self, gradient: np.ndarray) -> float:
+        """Degrees of freedom of the variance of ``gradient · θ``: the effective number of cells,
+        (Σ v)² / Σ v² of their parts v (Carter, Schnepel & Steigerwald 2017), since a cell at the
+        end of the grid weighs more and one whose runs are all censored next to nothing."""
+        parts = np.einsum("p,gpq,q->g", gradient, self.parts, gradient)
+        cells = max(float(parts.sum() ** 2 / np.sum(parts**2)), 1.0)
+        return (1 - self.of_seeds) * cells + self.of_seeds * (self.seeds - 1)
+
+    def variance(self, gradient: np.ndarray) -> float:
+        """Of ``gradient · θ``: never below that by cells alone, for the difference of three
+        estimates may by chance be."""
+        return max(float(gradient @ v @ gradient) for v in (self.by_cells, self.crossed))
 
     def interval(self, fit: Likelihood, combination: np.ndarray) -> Interval:
         """95 % interval of ``combination · β``, by the delta method."""
@@ -127,42 +147,52 @@ class Spread:
 
         value = float(combination @ fit.beta)
         gradient = fit.sigma * np.append(combination, -value)
-        half = float(stdtrit(self.dof, 0.975) * math.sqrt(gradient @ self.covariance @ gradient))
+        half = float(stdtrit(self.dof(gradient), 0.975)
+                     * math.sqrt(self.variance(gradient)))
         return Interval(value, value - half, value + half)
 
-    def of_beta(self, fit: Likelihood) -> np.ndarray:
-        """Covariance of β, by the delta method."""
-        gradient = fit.sigma * np.column_stack([np.eye(len(fit.beta)), -fit.beta])
-        return gradient @ self.covariance @ gradient.T
+    def p_of_none(self, fit: Likelihood, first: int) -> float:
+        """The p-value of no dependence: β from ``first`` on is 0 (Wald), with the fewest degrees of
+        freedom of its components."""
+        from scipy.special import fdtrc
+
+        gradient = fit.sigma * np.column_stack([np.eye(len(fit.beta)), -fit.beta])[first:]
+        beta, size = fit.beta[first:], len(fit.beta) - first
+        wald = min(float(beta @ np.linalg.pinv(gradient @ v @ gradient.T) @ beta) / size
+                   for v in (self.by_cells, self.crossed))
+        return float(fdtrc(size, min(self.dof(row) for row in gradient), wald))
 
 
 def clustered(fit: Likelihood, cells: np.ndarray, seeds: np.ndarray) -> Spread:
-    """The jackknife over cells, by one Newton step each: V = (G − 1)/G Σ (θ₋g − θ)², of which a
-    cell's runs may depend on each other in any way. From five seeds on that over seeds is added,
-    less that over runs, which both contain (Cameron, Gelbach & Miller 2011)."""
-    of_cells, count = _jackknife(fit, cells)
-    dof = max(count - len(fit.beta), 1)
-    of_seeds, seed_count = _jackknife(fit, seeds)
-    if seed_count < MIN_SEEDS:
-        return Spread(of_cells, dof)
-    of_runs, _ = _jackknife(fit, np.arange(len(cells)))
-    both = of_cells + of_seeds - of_runs
-    least = of_cells if np.trace(of_cells) > np.trace(of_seeds) else of_seeds
-    values, vectors = np.linalg.eigh(both)
-    if values.min() <= 0:
-        both = (vectors * np.maximum(values, 0)) @ vectors.T
-    if np.trace(both) < np.trace(least):
-        both = least
+    """The sandwich by cells, of which a cell's runs may depend on each other in any way, each
+    cell's score adjusted for its leverage (HC2; Bell & McCaffrey 2002). From five seeds on that
+    by seeds is added, less that by runs, which both contain (Cameron, Gelbach & Miller 2011)."""
+    total = fit.information.sum(0)
+    values, vectors = np.linalg.eigh(total)
+    root = (vectors / np.sqrt(np.maximum(values, 1e-12 * values.max()))) @ vectors.T
+    of_cells, information = _sandwich(fit, cells, root)
+    parts = root @ root @ information @ root @ root
+    of_seeds, by_seed = _sandwich(fit, seeds, root)
+    if len(by_seed) < MIN_SEEDS:
+        return Spread(of_cells, of_cells, parts, len(by_seed), 0.0)
+    of_runs, _ = _sandwich(fit, np.arange(len(cells)), root)
+    values, vectors = np.linalg.eigh(of_cells + of_seeds - of_runs)
     share = np.trace(of_seeds) / max(np.trace(of_seeds) + np.trace(of_cells), 1e-300)
-    return Spread(both, round((1 - share) * dof + share * (seed_count - 1)))
+    return Spread(of_cells, (vectors * np.maximum(values, 0)) @ vectors.T, parts, len(by_seed),
+                  float(share))
 
 
-def _jackknife(fit: Likelihood, groups: np.ndarray) -> tuple[np.ndarray, int]:
+def _sandwich(
+    fit: Likelihood, groups: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The covariance by groups, and their information. ``root``: the total's to the power −½."""
     names, place = np.unique(groups, return_inverse=True)
     size, width = len(names), fit.scores.shape[1]
     score, information = np.zeros((size, width)), np.zeros((size, width, width))
     np.add.at(score, place, fit.scores)
     np.add.at(information, place, fit.information)
-    rest = fit.information.sum(0) - information
-    away = np.linalg.pinv(rest, hermitian=True) @ score[..., None]
-    return (size - 1) / size * np.einsum("gp,gq->pq", away[..., 0], away[..., 0]), size
+    leverage, axes = np.linalg.eigh(root @ information @ root)
+    scale = 1 / np.sqrt(np.maximum(1 - leverage, 1e-3))
+    turned = np.einsum("gpq,gp->gq", axes, score @ root) * scale
+    moved = np.einsum("gpq,gq->gp", axes, turned) @ root
+    return moved.T @ moved, information
