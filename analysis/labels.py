@@ -78,10 +78,11 @@ def fixed(x: float, decimals: int = 2) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """``−0.71 [−0.75, −0.67]``: as many decimals as the width asks for, at least two."""
+    """``−0.71 [−0.75, −0.67]``: as many decimals as the width asks for, at least two; a width that
+    is rounding alone asks for no more."""
     width = high - low
     decimals = 2
-    if math.isfinite(width) and width > 0:
+    if math.isfinite(width) and width > 1e-9 * max(1.0, abs(value)):
         decimals = min(5, max(2, -math.floor(math.log10(width))))
     return f"{fixed(value, decimals)} [{fixed(low, decimals)}, {fixed(high, decimals)}]"
 

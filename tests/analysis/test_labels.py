@@ -59,6 +59,7 @@ def test_fixed_has_no_negative_zero(x, text):
         ((1.0, -30.0, 32.0), "1.00 [−30.00, 32.00]"),
         ((1.0, math.nan, math.nan), "1.00 [—, —]"),
         ((2.0, 2.0, 2.0), "2.00 [2.00, 2.00]"),
+        ((1.0, 1.0, 1.0 + 4e-16), "1.00 [1.00, 1.00]"),  # rounding is no width
     ],
 )
 def test_interval(numbers, text):

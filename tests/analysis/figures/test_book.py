@@ -31,6 +31,7 @@ from analysis.study import study
 from tests.analysis.figures.rows import RICH, full, noisy, rich, steered
 from tests.analysis.planted import write
 
+pytestmark = pytest.mark.filterwarnings("error:Glyph")  # all that is written can be drawn
 FIGURES = {
     "rich": (breakeven.break_even_figure, edges.stochastic_figure, noisescale.noise_scale_figure,
              noisescale.fisher_figure, steps.sharpest_figure, steps.one_direction_figure,
