@@ -25,7 +25,6 @@ _ENVIRONMENT = {
     # Tune gives each worker a runtime environment of its own: those started ahead serve nobody.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
-    "RAY_raylet_start_wait_time_s": "120",  # Ray's 30 are not enough on a busy machine
     "RAY_worker_niceness": "0",  # Ray's 15 would starve a sweep beside any other load
 }
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -128,6 +127,25 @@ def _on_loopback() -> Iterator[None]:
             os.environ[_CLUSTERS] = before
 
 
+def _start(address: str, options: dict[str, Any]) -> None:
+    """Once more where Ray gives up: it waits 30 s for its own processes, whatever else runs."""
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(address=address, **options)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if last:
+                raise UserError(Problem(
+                    "Ray did not start within 30 s, nor when it was asked again", "this machine",
+                    "it may be too busy, or short of memory: try again later, or run in one "
+                    "process, --inline")) from error
+
+
 @contextlib.contextmanager
 def _ray(address: str, **more: Any) -> Iterator[None]:
     import ray
@@ -138,7 +156,7 @@ def _ray(address: str, **more: Any) -> Iterator[None]:
                                **more}
     try:
         with phase("ray start"):
-            ray.init(address=address, **options)
+            _start(address, options)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise UserError(Problem(
             f"no Ray cluster answers at {address}: {str(error).splitlines()[0]}", "--address",

@@ -173,3 +173,24 @@ def _beyond_loopback(pid):
             local, state, inode = (line.split()[i] for i in (1, 3, 9))
             if state == "0A" and f"socket:[{inode}]" in sockets and "0100007F" not in local:
                 yield local
+
+
+@pytest.mark.parametrize(("failures", "asked"), [(1, 2), (2, 2)])  # busy for a while; for good
+def test_ray_that_does_not_start_in_time_is_asked_once_more(monkeypatch, failures, asked):
+    """Ray gives its own processes 30 s, which a busy machine may not keep."""
+    calls = []
+
+    def init(**options):
+        calls.append(options["address"])
+        if len(calls) <= failures:
+            raise Exception("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with closing(Cluster()) as cluster:
+        if failures == 1:
+            cluster.wait()
+        else:
+            with pytest.raises(UserError, match="Ray did not start within 30 s"):
+                cluster.wait()
+    assert calls == ["local"] * asked
