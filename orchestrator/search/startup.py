@@ -16,6 +16,12 @@ def random_runs(width: int) -> int:
     return max(10 // width, 1) * width
 
 
+def first_look(width: int, combinations: int) -> int:
+    """Random runs of a first pack, where ``combinations`` of shared values are to be looked at: two
+    packs' worth over all, from a quarter to half of a pack each."""
+    return max(1, width // 4, min(width // 2, 2 * width // combinations))
+
+
 def population(search: Search, width: int) -> int:
     """Whole packs, and at least eight generations where the budget allows: from 16 to 48."""
     wanted = min(48, max(16, search.runs // search.seeds // 8))

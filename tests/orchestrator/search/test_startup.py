@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.search import section
-from orchestrator.search.startup import population, random_runs, unseen
+from orchestrator.search.startup import first_look, population, random_runs, unseen
 
 LISTS = {"batch_size": [8, 16], "width": [1, 2]}
 ALL = [{"batch_size": b, "width": w} for b in (8, 16) for w in (1, 2)]
@@ -18,6 +18,13 @@ def search(runs, seeds=1):
 @pytest.mark.parametrize(("width", "runs"), [(1, 10), (4, 8), (8, 8), (10, 10), (32, 32)])
 def test_random_runs_fill_packs(width, runs):
     assert random_runs(width) == runs
+
+
+@pytest.mark.parametrize(("width", "combinations", "runs"), [
+    (8, 2, 4), (8, 4, 4), (8, 8, 2), (8, 100, 2), (1, 4, 1), (2, 3, 1), (3, 100, 1), (64, 5, 25)])
+def test_first_looks_are_two_packs_over_all_values(width, combinations, runs):
+    """From a quarter to half of a pack each, and never none."""
+    assert first_look(width, combinations) == runs
 
 
 @pytest.mark.parametrize(("runs", "seeds", "width", "size"), [
