@@ -126,8 +126,33 @@ FUNCTIONS = {
                                  least=-3.86278),
     "levy4-shared": Function("tpe", {**_cube(4, -10.0, 10.0), "x0": [-8.0, -3.0, 2.0, 7.0]},
                              lambda v: [levy(_vector(v))], frozenset({"x0"})),
+    "rosenbrock4-shared": Function("tpe", {**_cube(4, -2.0, 2.0), "x0": [-1.5, -0.5, 0.5, 1.5]},
+                                   lambda v: [rosenbrock(_vector(v))], frozenset({"x0"})),
+    "ackley3-shared": Function("tpe", {**_cube(3, -20.0, 30.0), "x0": [-15.0, -7.0, 1.0, 9.0, 17.0]
+                                       }, lambda v: [ackley(_vector(v))], frozenset({"x0"})),
+    "hartmann6-shared": Function("tpe", {**_cube(6), "x3": [0.1, 0.3, 0.5, 0.7, 0.9]},
+                                 lambda v: [hartmann(_vector(v))], frozenset({"x3"}),
+                                 least=-3.32237),
     "zdt1": _front(1), "zdt2": _front(2), "zdt3": _front(3),
 }
+
+
+class Memory:
+    """A search's journal that is on no disk."""
+
+    def __init__(self):
+        self._logs: list[dict] = []
+
+    def read_logs(self, log_number_from: int) -> list[dict]:
+        """Those from a number on."""
+        return self._logs[log_number_from:]
+
+    def append_logs(self, logs: Sequence[dict]) -> None:
+        """More of them."""
+        self._logs += logs
+
+    def flush(self) -> None:
+        """There is nothing to write."""
 
 
 def trace(function: Function, width: int, runs: int, seed: int) -> list[float]:
@@ -142,7 +167,7 @@ def trace(function: Function, width: int, runs: int, seed: int) -> list[float]:
         "sampler": function.sampler, "runs": runs, "seed": seed, "space": function.space,
         "objectives": {f"f{i}": "minimize" for i in range(count)}}))
     setup = Setup(search, function.shared, lambda _: True, Path(), "bench")
-    proposer = OptunaProposer(setup, optuna.storages.InMemoryStorage())
+    proposer = OptunaProposer(setup, Memory())
     points: list[Sequence[float]] = []
     found: list[float] = []
     while len(found) < runs:
