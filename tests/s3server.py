@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 
 BUCKET = "sweeps"
-_PATIENCE_S = 60.0
+_PATIENCE_S = 240.0  # on a loaded machine
 
 
 def _environment(endpoint: str) -> dict[str, str]:
