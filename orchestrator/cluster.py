@@ -152,6 +152,7 @@ def _ray(address: str, **more: Any) -> Iterator[None]:
     from ray._raylet import Config
 
     Config.initialize("")  # where Ray was imported before, it read the mode then
+    _quote_briefly()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR,
                                **more}
     try:
@@ -173,3 +174,18 @@ def _ray(address: str, **more: Any) -> Iterator[None]:
     finally:
         with phase("ray stop"):
             ray.shutdown()
+
+
+def _quote_briefly() -> None:
+    """Of what Ray tells of its nodes, the first line each: not the logs of those that died."""
+    from ray._private import worker
+
+    plain = getattr(worker, "print_to_stdstream", None)
+    if plain is None or plain.__name__ == "first_lines":
+        return
+
+    def first_lines(data: dict[str, Any], *given: Any, **options: Any) -> None:
+        lines = [(line.strip().splitlines() or [""])[0] for line in data["lines"]]
+        plain({**data, "lines": lines}, *given, **options)
+
+    worker.print_to_stdstream = first_lines

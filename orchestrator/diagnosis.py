@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator import preflight
+from orchestrator import authentication, preflight
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow")
 
@@ -25,8 +25,8 @@ class Check:
 
 def examine(storage: Path) -> list[Check]:
     """All checks; takes seconds, writes nothing that stays."""
-    return [_python(), *map(_package, PACKAGES), _cpus(), _gpus(), _compiler(), _storage(storage),
-            _space(storage)]
+    return [_python(), *map(_package, PACKAGES), _cpus(), _gpus(), _compiler(), _token(),
+            _storage(storage), _space(storage)]
 
 
 def _python() -> Check:
@@ -56,6 +56,16 @@ def _compiler() -> Check:
     return Check("C++ compiler", "found: steps are compiled where that pays" if can_compile()
                  else "none on the PATH (g++ or clang++): steps are not compiled, the plain "
                  "engines serve")
+
+
+def _token() -> Check:
+    file = authentication.token_file(os.environ)
+    if not authentication.token_of(os.environ):
+        return Check("Ray's token", "none: made up for each run; a cluster needs one (ray "
+                     "get-auth-token --generate)")
+    if authentication.readable_by_others(os.environ):
+        return Check("Ray's token", f"there, but other users may read it: chmod 600 {file}")
+    return Check("Ray's token", "there, and yours alone")
 
 
 def _storage(folder: Path) -> Check:

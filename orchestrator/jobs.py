@@ -123,13 +123,17 @@ class Jobs:
 def _client(address: str) -> Any:
     for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):  # which Ray prefers to what it is given
         os.environ.pop(name, None)
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
     try:
         import aiohttp  # noqa: F401
+        from ray.dashboard.modules import dashboard_sdk
+        from ray.dashboard.modules.job import sdk
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise UserError(Problem(f"Ray's jobs are not installed here ({error.name} is missing)",
                                 fix="pip install 'sgdscope[cluster]'")) from error
+
+    for module in (sdk, dashboard_sdk):
+        module.logger.setLevel(logging.ERROR)
 
     class Client(JobSubmissionClient):
         """Ray's own, which would wait for ever where a tunnel leads nowhere."""

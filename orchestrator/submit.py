@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.jobs import Job, Jobs
 
 MOST_WAIT_S = 30.0  # between two tries to reach a cluster again
+MOST_BROKEN = 3     # tries to read to its end the log of a job that has ended
 
 
 def connect(address: str, out: TextIO) -> "Jobs":
@@ -62,48 +63,60 @@ def find(jobs: "Jobs", name: str) -> "Job":
 
 def follow(jobs: "Jobs", job: str, out: TextIO, *, told: TextIO,
            sleep: Callable[[float], None] = time.sleep) -> "Job":
-    """Writes a job's log to ``out`` until it ends; says on ``told`` when the connection breaks.
-
-    A log that is asked for again is sent from its beginning: what was written is skipped.
-    """
+    """Writes a job's log to ``out`` until it ends; says on ``told`` when the connection breaks."""
     from orchestrator.jobs import Job, Lost
 
-    written, wait, lost = 0, 1.0, False
+    log, wait, lost = _Log(jobs, job, out), 1.0, False
     while True:
+        whole = log.copy()
         try:
-            skip = written
-            for piece in jobs.log(job):
-                new = piece[skip:]
-                skip = max(0, skip - len(piece))
-                written += len(new)
-                out.write(new)
-                out.flush()
-                if lost:
-                    told.write("connected again\n")
-                    wait, lost = 1.0, False
             found = jobs.get(job)
-            if found is None:
-                return Job(job, "FAILED", "", "", "the cluster no longer knows it: its head has "
-                           "been started anew. What is committed is kept: submit again", 1, 0)
-            if found.ended:
-                return found
         except Lost as error:
-            if not lost and not _runs(jobs, job):
+            if not lost:
                 told.write(f"the connection is lost ({_short(error)}); the job runs on. Trying "
                            "again …\n")
-                lost = True
+            sleep(wait)
+            wait, lost = min(2 * wait, MOST_WAIT_S), True
+            continue
+        if lost:
+            told.write("connected again\n")
+            wait, lost = 1.0, False
+        if found is None:
+            return Job(job, "FAILED", "", "", "the cluster no longer knows it: its head has "
+                       "been started anew. What is committed is kept: submit again", 1, 0)
+        if found.ended and (whole or log.broken >= MOST_BROKEN):
+            return found
         sleep(wait)
-        wait = min(2 * wait, MOST_WAIT_S) if lost else 1.0
 
 
-def _runs(jobs: "Jobs", job: str) -> bool:
-    """Whether the cluster answers: a log may merely have been quiet."""
-    from orchestrator.jobs import Lost
+class _Log:
+    """A job's log as far as it was written to ``out``.
 
-    try:
-        return jobs.get(job) is not None
-    except Lost:
-        return False
+    When it is asked for again it comes from its beginning: what was written is skipped. ``broken``:
+    how often in a row it broke off.
+    """
+
+    def __init__(self, jobs: "Jobs", job: str, out: TextIO):
+        self._jobs, self._job, self._out, self._written = jobs, job, out, 0
+        self.broken = 0
+
+    def copy(self) -> bool:
+        """Writes what is new until the log ends, or breaks off; whether it ended."""
+        from orchestrator.jobs import Lost
+
+        skip = self._written
+        try:
+            for piece in self._jobs.log(self._job):
+                new = piece[skip:]
+                skip = max(0, skip - len(piece))
+                self._written += len(new)
+                self._out.write(new)
+                self._out.flush()
+        except Lost:
+            self.broken += 1
+            return False
+        self.broken = 0
+        return True
 
 
 def _all(jobs: "Jobs") -> "list[Job]":

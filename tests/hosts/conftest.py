@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.hosts import Hosts, missing
-from tests.hosts.rayup import fill_in, ray_up, tunnel
+from tests.hosts.hosts import HEAD, Hosts, missing
+from tests.hosts.rayup import FILE, fill_in, ray_up, tunnel
 
 
 def pytest_collection_modifyitems(items):
@@ -29,6 +29,7 @@ def hosts():
     finally:
         made.down()
         shutil.rmtree(folder)
+    assert made.left() == []
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,6 @@ def cluster(hosts):
     ray_up(hosts)
     with tunnel(hosts):
         yield hosts
+    down = hosts.run("ctl", "ray", "down", "-y", FILE)
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert not [p for _, p, _ in hosts.listening(HEAD) if p != 22]

@@ -24,6 +24,7 @@ TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "ps")
 HOME = pwd.getpwuid(os.getuid()).pw_dir  # as ssh sees it
 BIN = Path(sys.executable).parent
 SEARCHED = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RAY = Path("/tmp/ray")  # noqa: S108  (where Ray keeps its files)
 _LIBC = ctypes.CDLL(None)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
@@ -41,7 +42,8 @@ mount --rbind {here}/home {home}
 read go
 exec $(command -v sshd) -D -e -f /dev/null -h {here}/key -o ListenAddress={address} \
   -o PidFile=none -o AuthorizedKeysFile={home}/.ssh/authorized_keys -o StrictModes=no \
-  -o PasswordAuthentication=no -o UsePAM=no -o PermitRootLogin=prohibit-password -o MaxStartups=50
+  -o PasswordAuthentication=no -o UsePAM=no -o PermitRootLogin=prohibit-password \
+  -o MaxStartups=50 -o SetEnv=TMPDIR={here}/scratch
 """
 
 
@@ -64,6 +66,7 @@ class Hosts:
     folder: Path
     pids: dict[str, int] = field(default_factory=dict)
     _processes: list[subprocess.Popen] = field(default_factory=list)
+    _before: frozenset[Path] = frozenset()
     _made_ray: bool = False
 
     @property
@@ -78,8 +81,8 @@ class Hosts:
     def up(self) -> None:
         """Makes switch and hosts, with a token in each home that may have one."""
         self.shared.mkdir(parents=True)
-        self._made_ray = not Path("/tmp/ray").exists()  # noqa: S108  (where Ray keeps its files)
-        Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108
+        self._before, self._made_ray = frozenset(_connections()), not _RAY.exists()
+        _RAY.mkdir(exist_ok=True)
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{self.folder}/id")
         token = os.urandom(32).hex()
         switch = self._child(["unshare", "-n", "-f", "--kill-child", "sleep", "infinity"])
@@ -108,15 +111,23 @@ class Hosts:
             process.wait()
         for pid in self.pids.values():
             _wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 20)
+        for left in set(_connections()) - self._before:
+            shutil.rmtree(left)
         if self._made_ray:
-            with contextlib.suppress(OSError):
-                Path("/tmp/ray").rmdir()  # noqa: S108
+            with contextlib.suppress(OSError):  # another Ray of this machine uses it by now
+                _RAY.rmdir()
+
+    def left(self) -> list[str]:
+        """Processes that are still there of hosts that are down."""
+        return [line for line in _run("ps", "-eo", "args=").splitlines()
+                if str(self.folder) in line]
 
     def command(self, name: str, words: Sequence[str], environment: Mapping[str, str] | None = None,
                 folder: Path | None = None) -> list[str]:
         """The command line that runs words on a host, as its user would after a login."""
         settings = {"HOME": HOME, "PATH": SEARCHED, "USER": "root", "TERM": "dumb",
-                    "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", **(environment or {})}
+                    "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
+                    "TMPDIR": f"{self.folder}/{name}/scratch", **(environment or {})}
         return ["nsenter", "-t", str(self.pids[name]), "-n", "-m", "-p", "-u", "-i", "env", "-i",
                 *(f"{k}={v}" for k, v in settings.items()), "bash", "-c", 'cd "$0" && exec "$@"',
                 str(folder or self.shared), *words]
@@ -176,7 +187,7 @@ class Hosts:
 
     def _prepare(self, name: str, token: str) -> None:
         here = self.folder / name
-        for part in ("ray", "home/.ssh", "home/.ray"):
+        for part in ("ray", "scratch", "home/.ssh", "home/.ray"):
             (here / part).mkdir(parents=True)
         (here / "hosts").write_text("127.0.0.1 localhost\n" + "".join(
             f"{a} {n}\n" for n, a in NAMES.items()))
@@ -204,6 +215,11 @@ class Hosts:
                        for p in [int(line.split()[3].rpartition(":")[2])])
 
         _wait_until(answers, 20)
+
+
+def _connections() -> list[Path]:
+    """The folders where `ray up` keeps the sockets of its ssh connections."""
+    return list(_RAY.parent.glob("ray_ssh_*"))
 
 
 def _run(*words: str) -> str:

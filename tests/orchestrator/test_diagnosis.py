@@ -51,3 +51,19 @@ def test_what_is_wrong_comes_with_what_to_do(tmp_path, monkeypatch):
         at = next(i for i, line in enumerate(lines) if line[4:].startswith(f"{check.what} "))
         assert lines[at].startswith("ok " if check.fine else "BAD")
         assert check.fine or lines[at + 1].strip() == check.fix
+
+
+def test_a_token_that_others_may_read_is_told(tmp_path, monkeypatch):
+    """As Ray itself leaves it."""
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    said = [diagnosis._token()]
+    for mode in (0o644, 0o600):
+        (tmp_path / "token").write_text("abc")
+        (tmp_path / "token").chmod(mode)
+        said.append(diagnosis._token())
+    assert [s.found.split(":")[0] for s in said] == [
+        "none", "there, but other users may read it", "there, and yours alone"]
+    assert f"chmod 600 {tmp_path}/token" in said[1].found
+    assert all(s.fine for s in said)

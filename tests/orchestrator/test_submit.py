@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.jobs import Job, Lost
 from orchestrator.parcel import Parcel
-from orchestrator.submit import MOST_WAIT_S, find, follow, send
+from orchestrator.submit import MOST_BROKEN, MOST_WAIT_S, find, follow, send
 
 
 def _job(identity="law-1", state="RUNNING", sweep="/s/law", code=None, started=0):
@@ -95,7 +95,7 @@ def test_after_a_lost_connection_each_line_is_there_once():
     """The log comes from its beginning again, in other pieces."""
     ended, out, told, _ = _followed(
         [["a\n", "b\n", None], [None], ["a\nb\nc", "\n"]],
-        [Lost, _job(state="SUCCEEDED")])
+        [Lost, Lost, _job(state="SUCCEEDED")])
     assert out == "a\nb\nc\n"
     assert ended.code == 0
     assert told.count("the connection is lost (cut)") == 1
@@ -103,8 +103,9 @@ def test_after_a_lost_connection_each_line_is_there_once():
 
 
 def test_tries_get_rarer_but_not_too_rare():
-    _, _, _, slept = _followed([[None]] * 9 + [["a"]], [Lost, _job(state="FAILED")])
+    _, _, _, slept = _followed([[None]] * 9 + [["a"]], [Lost] * 9 + [_job(state="FAILED")])
     assert slept == sorted(slept)
+    assert slept[0] == 1.0
     assert slept[-1] == MOST_WAIT_S
 
 
@@ -120,10 +121,24 @@ def test_a_log_that_ends_before_the_job_is_asked_for_again():
     assert slept == [1.0]
 
 
-def test_a_cluster_that_forgot_the_job_says_what_to_do():
-    ended, _, _, _ = _followed([["a", None], []], [Lost, None])
+def test_a_log_that_broke_off_is_read_to_its_end_though_the_job_has_ended():
+    ended, out, _, _ = _followed([["a", None], ["a", "b"]], [_job(state="FAILED")] * 2)
+    assert (ended.code, out) == (1, "ab")
+
+
+def test_a_log_that_cannot_be_read_does_not_keep_anybody():
+    ended, out, _, slept = _followed([["a", None]] * MOST_BROKEN,
+                                     [_job(state="SUCCEEDED")] * MOST_BROKEN)
+    assert (ended.code, out) == (0, "a")
+    assert len(slept) == MOST_BROKEN - 1
+
+
+@pytest.mark.parametrize("log", [[None], []])  # Ray closes the door, or tells nothing
+def test_a_cluster_that_forgot_the_job_says_what_to_do(log):
+    ended, _, told, _ = _followed([["a", None], log], [Lost, None])
     assert ended.code == 1
     assert "submit again" in ended.line()
+    assert "connected again" in told
 
 
 @pytest.mark.parametrize(("state", "driver", "code"), [
