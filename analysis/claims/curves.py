@@ -16,8 +16,9 @@ def logs(rows: pd.DataFrame, quantity: str, run_ids: Collection[str]) -> pd.Data
     the runs; between snapshots it is read linearly. Runs with fewer than two values are left out.
     """
     rows = rows[rows["run_id"].isin(list(run_ids)) & (rows["step"] > 0) & (rows[quantity] > 0)]
-    paths = {str(run_id): (path["epoch"].to_numpy(float), np.log(path[quantity].to_numpy(float)))
-             for run_id, path in rows.groupby("run_id") if len(path) > 1}
+    epochs, values = rows["epoch"].to_numpy(float), np.log(rows[quantity].to_numpy(float))
+    paths = {str(run_id): (epochs[own], values[own])
+             for run_id, own in sorted(rows.groupby("run_id").indices.items()) if len(own) > 1}
     if not paths:
         return pd.DataFrame(columns=range(_GRID))
     start, end = max(e[0] for e, _ in paths.values()), min(e[-1] for e, _ in paths.values())
@@ -27,9 +28,11 @@ def logs(rows: pd.DataFrame, quantity: str, run_ids: Collection[str]) -> pd.Data
 
 def apart(curves: pd.DataFrame, first: str, second: str) -> float:
     """Root mean square over epochs of the difference of two runs' curves; NaN if one is missing."""
-    if first not in curves.index or second not in curves.index:
+    one, other = curves.index.get_indexer([first, second])
+    if min(one, other) < 0:
         return math.nan
-    return float(np.sqrt(np.mean((curves.loc[first] - curves.loc[second]) ** 2)))
+    values = curves.to_numpy(float)
+    return float(np.sqrt(np.mean((values[one] - values[other]) ** 2)))
 
 
 def between_seeds(curves: pd.DataFrame, cells: Iterable[Collection[str]]) -> float:
