@@ -246,8 +246,7 @@ def test_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert folder_of(spec(tmp_path)) == tmp_path / "sweeps" / "a"
     assert folder_of(spec(tmp_path, storage="~/x")) == tmp_path / "home" / "x" / "a"
-    with pytest.raises(UserError, match="is not a folder"):
-        folder_of(spec(tmp_path, storage="s3://bucket/prefix"))
+    assert folder_of(spec(tmp_path, storage="s3://bucket/prefix/")) == "s3://bucket/prefix/a"
 
 
 def test_a_model_that_cannot_be_built_is_told_of_the_spec(tmp_path):

@@ -191,7 +191,7 @@ def test_all_that_would_go_wrong_is_told_at_once(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_told_before_anything_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(UserError, match="the sweep needs about"):
         run(tiny(tmp_path))
     assert not (tmp_path / "sweeps").exists()
@@ -230,7 +230,7 @@ def test_ray_starts_before_the_plan_where_that_is_sure_to_train(
 def test_ray_waits_for_the_plan_of_a_sweep_that_was_begun(tmp_path, begun):
     """All its runs may have ended: then nothing is to be started."""
     path = tiny(tmp_path)
-    (tmp_path / "sweeps" / "tiny").mkdir(parents=True)
+    (tmp_path / "sweeps" / "tiny" / "tables").mkdir(parents=True)
     with pytest.raises(UserError):
         session.run(path)
     assert begun == ["plan"]
