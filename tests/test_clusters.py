@@ -126,6 +126,7 @@ def test_workers_are_on_the_spot_market_and_the_head_is_not(path):
     spot = {n: "spot" in str(t) or "'preemptible': True" in str(t) for n, t in types.items()}
     assert spot == {"head": False, "worker": True}
     assert types["head"]["resources"] == {"CPU": 0}
+    assert types["worker"]["min_workers"] == 1  # else no node has room for a trial at the start
     assert types["worker"]["max_workers"] == yaml.safe_load(path.read_text())["max_workers"]
 
 
@@ -147,7 +148,7 @@ def test_the_form_of_kuberay():
     assert spec["authOptions"] == {"mode": "token"}  # needs rayVersion
     head, (workers,) = spec["headGroupSpec"], spec["workerGroupSpecs"]
     assert all(isinstance(v, str) for g in (head, workers) for v in g["rayStartParams"].values())
-    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert 1 <= workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
     pods = [g["template"]["spec"] for g in (head, workers)]
     (image,) = {c["image"] for p in pods for c in p["containers"]}
     assert image.endswith(f":{orchestrator.__version__}")
