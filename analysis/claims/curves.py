@@ -1,7 +1,7 @@
 """Runs' curves against epochs: how far two runs are apart, seed by seed."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,13 +26,16 @@ def logs(rows: pd.DataFrame, quantity: str, run_ids: Collection[str]) -> pd.Data
     return pd.DataFrame({name: np.interp(grid, *path) for name, path in paths.items()}).T
 
 
-def apart(curves: pd.DataFrame, first: str, second: str) -> float:
-    """Root mean square over epochs of the difference of two runs' curves; NaN if one is missing."""
-    one, other = curves.index.get_indexer([first, second])
-    if min(one, other) < 0:
-        return math.nan
+def apart(curves: pd.DataFrame, firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
+    """Root mean square over epochs of the difference of two runs' curves, for each pair of run ids;
+    NaN where one is missing."""
     values = curves.to_numpy(float)
-    return float(np.sqrt(np.mean((values[one] - values[other]) ** 2)))
+    one, other = (curves.index.get_indexer(ids) for ids in (firsts, seconds))
+    missing = (one < 0) | (other < 0)
+    if not len(values):
+        return np.full(len(one), math.nan)
+    found = np.sqrt(np.mean((values[one] - values[other]) ** 2, axis=1))
+    return np.where(missing, math.nan, found)
 
 
 def between_seeds(curves: pd.DataFrame, cells: Iterable[Collection[str]]) -> float:
@@ -57,7 +60,6 @@ def distances(path: pd.DataFrame, runs: pd.DataFrame, firsts: pd.DataFrame,
     table = logs(path, "train_loss", set(runs["run_id"]))
     yard = between_seeds(table, [c["run_id"] for _, c in runs.groupby("cell")])
     pairs = firsts.merge(seconds, on="seed", suffixes=("_first", "_second"))
-    return pd.DataFrame([
-        {"first": p.cell_first, "second": p.cell_second, "seed": p.seed,
-         "distance": apart(table, p.run_id_first, p.run_id_second) / yard}
-        for p in pairs.itertuples()], columns=["first", "second", "seed", "distance"]), yard
+    each = apart(table, pairs["run_id_first"], pairs["run_id_second"])
+    return pd.DataFrame({"first": pairs["cell_first"], "second": pairs["cell_second"],
+                         "seed": pairs["seed"], "distance": each / yard}), yard
