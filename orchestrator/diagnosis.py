@@ -3,12 +3,13 @@
 import importlib.metadata
 import json
 import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from orchestrator import authentication, preflight
+from orchestrator.errors import UserError
+from orchestrator.stores import Place, open_store, placed
+from orchestrator.stores.place import inside
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pandas", "pyarrow")
 
@@ -23,7 +24,7 @@ class Check:
     fix: str = ""
 
 
-def examine(storage: Path) -> list[Check]:
+def examine(storage: Place) -> list[Check]:
     """All checks; takes seconds, writes nothing that stays."""
     return [_python(), *map(_package, PACKAGES), _cpus(), _gpus(), _compiler(), _token(),
             _storage(storage), _space(storage)]
@@ -68,16 +69,20 @@ def _token() -> Check:
     return Check("Ray's token", "there, and yours alone")
 
 
-def _storage(folder: Path) -> Check:
-    problems = preflight.storage_problems(folder.expanduser().absolute() / "doctor")
+def _storage(folder: Place) -> Check:
+    problems = preflight.storage_problems(inside(placed(folder), "doctor"))
     if problems:
         return Check("storage", problems[0].what, fine=False, fix=problems[0].fix)
     return Check("storage", f"{folder}: files can be created there once and for all")
 
 
-def _space(folder: Path) -> Check:
-    absolute = folder.expanduser().absolute()
-    free = shutil.disk_usage(next(p for p in (absolute, *absolute.parents) if p.exists())).free
+def _space(folder: Place) -> Check:
+    try:
+        free = open_store(folder).free()
+    except UserError as error:
+        return Check("free space", error.problems[0].what, fine=False, fix=error.problems[0].fix)
+    if free is None:
+        return Check("free space", "an object store has no end")
     return Check("free space", f"{free / 1e9:.1f} GB", free > 1e9, "free at least 1 GB")
 
 

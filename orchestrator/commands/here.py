@@ -1,7 +1,5 @@
 """Commands about this installation."""
 
-from pathlib import Path
-
 import click
 
 from orchestrator.commands.command import DONE, FAILED, as_json, kind
@@ -37,7 +35,7 @@ def doctor(as_json: bool, storage: str | None, address: str | None) -> int:
     if address is None:
         from orchestrator import diagnosis
 
-        checks = diagnosis.examine(Path(storage or "./sweeps"))
+        checks = diagnosis.examine(storage or "./sweeps")
         click.echo(diagnosis.as_json(checks) if as_json else diagnosis.as_text(checks))
         return DONE if all(c.fine for c in checks) else FAILED
     if address.startswith(("http://", "https://")):

@@ -5,6 +5,7 @@ import json
 import shutil
 
 from orchestrator import diagnosis
+from tests.s3server import BUCKET, s3_server
 
 
 def by_name(checks):
@@ -67,3 +68,15 @@ def test_a_token_that_others_may_read_is_told(tmp_path, monkeypatch):
         "none", "there, but other users may read it", "there, and yours alone"]
     assert f"chmod 600 {tmp_path}/token" in said[1].found
     assert all(s.fine for s in said)
+
+
+def test_a_storage_that_is_a_bucket_or_nothing():
+    with s3_server():
+        found = by_name(diagnosis.examine(f"s3://{BUCKET}/doctor"))
+        assert found["storage"].fine
+        assert found["free space"].found == "an object store has no end"
+        assert not by_name(diagnosis.examine("s3://no-such-bucket/x"))["storage"].fine
+    found = by_name(diagnosis.examine("nowhere://x"))
+    assert not found["storage"].fine
+    assert not found["free space"].fine
+    assert "cannot open nowhere://x" in found["free space"].found
