@@ -157,7 +157,8 @@ def _lost() -> Iterator[None]:
 
 
 def _job(details: Any) -> Job:
-    meta = details.metadata or {}
+    meta, said = details.metadata or {}, details.message or ""
     return Job(details.submission_id or "", str(details.status.value),
                meta.get("sgdscope_name", ""), meta.get("sgdscope_sweep", ""),
-               (details.message or "").strip(), details.driver_exit_code, details.start_time or 0)
+               said.partition(", last available logs")[0].strip(), details.driver_exit_code,
+               details.start_time or 0)

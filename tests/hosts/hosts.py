@@ -4,7 +4,6 @@ Nothing of them has a name outside their processes: when these end, all of it is
 with the process that made them, however it ends.
 """
 
-import contextlib
 import ctypes
 import os
 import pwd
@@ -24,26 +23,24 @@ TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh", "ssh-keygen", "rsync", "ps")
 HOME = pwd.getpwuid(os.getuid()).pw_dir  # as ssh sees it
 BIN = Path(sys.executable).parent
 SEARCHED = f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_RAY = Path("/tmp/ray")  # noqa: S108  (where Ray keeps its files)
+_TMP = Path("/tmp")  # noqa: S108  (where Ray keeps its files, whatever one says)
 _LIBC = ctypes.CDLL(None)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
-# What a host does before its sshd: its own places are laid over the machine's.
+# What a host does before its sshd: its own places are laid over the machine's, in which only what
+# the tests need is kept.
 _START = """set -e
 hostname {name}
 mount -t tmpfs run /run; mkdir -p /run/sshd
-mount --bind {here}/ray /tmp/ray
-mount --bind {here}/hosts /etc/hosts
 mount -t tmpfs -o size=1g shm /dev/shm
-for kept in {kept}; do
-  mkdir -p {here}/home/$(basename $kept); mount --bind $kept {here}/home/$(basename $kept)
-done
-mount --rbind {here}/home {home}
+mount --bind {here}/hosts /etc/hosts
+{kept}
+mount --rbind {here}/home {home}; mount --rbind {here}/tmp /tmp
 read go
 exec $(command -v sshd) -D -e -f /dev/null -h {here}/key -o ListenAddress={address} \
   -o PidFile=none -o AuthorizedKeysFile={home}/.ssh/authorized_keys -o StrictModes=no \
   -o PasswordAuthentication=no -o UsePAM=no -o PermitRootLogin=prohibit-password \
-  -o MaxStartups=50 -o SetEnv=TMPDIR={here}/scratch
+  -o MaxStartups=50
 """
 
 
@@ -66,8 +63,6 @@ class Hosts:
     folder: Path
     pids: dict[str, int] = field(default_factory=dict)
     _processes: list[subprocess.Popen] = field(default_factory=list)
-    _before: frozenset[Path] = frozenset()
-    _made_ray: bool = False
 
     @property
     def shared(self) -> Path:
@@ -81,8 +76,6 @@ class Hosts:
     def up(self) -> None:
         """Makes switch and hosts, with a token in each home that may have one."""
         self.shared.mkdir(parents=True)
-        self._before, self._made_ray = frozenset(_connections()), not _RAY.exists()
-        _RAY.mkdir(exist_ok=True)
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{self.folder}/id")
         token = os.urandom(32).hex()
         switch = self._child(["unshare", "-n", "-f", "--kill-child", "sleep", "infinity"])
@@ -111,11 +104,6 @@ class Hosts:
             process.wait()
         for pid in self.pids.values():
             _wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), 20)
-        for left in set(_connections()) - self._before:
-            shutil.rmtree(left)
-        if self._made_ray:
-            with contextlib.suppress(OSError):  # another Ray of this machine uses it by now
-                _RAY.rmdir()
 
     def left(self) -> list[str]:
         """Processes that are still there of hosts that are down."""
@@ -126,8 +114,7 @@ class Hosts:
                 folder: Path | None = None) -> list[str]:
         """The command line that runs words on a host, as its user would after a login."""
         settings = {"HOME": HOME, "PATH": SEARCHED, "USER": "root", "TERM": "dumb",
-                    "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1",
-                    "TMPDIR": f"{self.folder}/{name}/scratch", **(environment or {})}
+                    "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", **(environment or {})}
         return ["nsenter", "-t", str(self.pids[name]), "-n", "-m", "-p", "-u", "-i", "env", "-i",
                 *(f"{k}={v}" for k, v in settings.items()), "bash", "-c", 'cd "$0" && exec "$@"',
                 str(folder or self.shared), *words]
@@ -187,7 +174,7 @@ class Hosts:
 
     def _prepare(self, name: str, token: str) -> None:
         here = self.folder / name
-        for part in ("ray", "scratch", "home/.ssh", "home/.ray"):
+        for part in ("tmp", "home/.ssh", "home/.ray"):
             (here / part).mkdir(parents=True)
         (here / "hosts").write_text("127.0.0.1 localhost\n" + "".join(
             f"{a} {n}\n" for n, a in NAMES.items()))
@@ -203,11 +190,15 @@ class Hosts:
             (here / path).chmod(0o700)
 
     def _script(self, name: str, address: str) -> str:
-        needed = (ROOT, BIN, Path(sys.base_prefix))
-        kept = {f"{HOME}/{p.relative_to(HOME).parts[0]}" for p in needed
-                if p.is_relative_to(HOME)}
-        return _START.format(name=name, here=self.folder / name, home=HOME, address=address,
-                             kept=" ".join(sorted(kept)))
+        here = self.folder / name
+        needed = (ROOT, BIN, Path(sys.base_prefix), self.folder)
+        kept = []
+        for place, laid in ((Path(HOME), here / "home"), (_TMP, here / "tmp")):
+            for part in sorted({p.relative_to(place).parts[0] for p in needed
+                                if p.is_relative_to(place)}):
+                kept.append(f"mkdir -p {laid}/{part}; mount --bind {place}/{part} {laid}/{part}")
+        return _START.format(name=name, here=here, home=HOME, address=address,
+                             kept="\n".join(kept))
 
     def _wait_for_ssh(self, name: str) -> None:
         def answers() -> bool:
@@ -215,11 +206,6 @@ class Hosts:
                        for p in [int(line.split()[3].rpartition(":")[2])])
 
         _wait_until(answers, 20)
-
-
-def _connections() -> list[Path]:
-    """The folders where `ray up` keeps the sockets of its ssh connections."""
-    return list(_RAY.parent.glob("ray_ssh_*"))
 
 
 def _run(*words: str) -> str:

@@ -57,9 +57,9 @@ class Submitted:
             time.sleep(0.1)
         return time.monotonic() - start
 
-    def wait_for_commits(self) -> None:
-        """Until three packs have a state to go on from."""
-        self.wait_for(lambda: len({p.parent for p in self.folder.glob("packs/*/state-*.bin")}) > 2)
+    def wait_for_a_commit(self) -> None:
+        """Until a pack has a state to go on from, and others run."""
+        self.wait_for(lambda: any(self.folder.glob("packs/*/state-*.bin")))
 
     def ends(self, code: int) -> None:
         """Waits for the end of `submit`, and for its exit code."""
@@ -78,7 +78,7 @@ def _tell(what: str, seconds: float) -> None:
 def test_a_workers_raylet_is_killed(cluster, unbroken):
     """A node that vanishes: its packs go on elsewhere, and it comes back."""
     sweep = Submitted(cluster, "raylet")
-    sweep.wait_for_commits()
+    sweep.wait_for_a_commit()
     assert cluster.kill("h3", "raylet/raylet") > 0
     _tell("node noticed to be gone", sweep.wait_for(lambda: alive(cluster) < NODES, 30))
     start = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_workers_raylet_is_killed(cluster, unbroken):
 def test_a_link_is_down_for_a_minute(cluster, unbroken):
     """The cut node works on meanwhile: what two then commit is there once."""
     sweep = Submitted(cluster, "link")
-    sweep.wait_for_commits()
+    sweep.wait_for_a_commit()
     cluster.cut("h2")
     start = time.monotonic()
     try:
@@ -108,7 +108,7 @@ def test_a_link_is_down_for_a_minute(cluster, unbroken):
 def test_the_driver_is_killed(cluster, unbroken):
     """The job fails; the same command goes on."""
     sweep = Submitted(cluster, "driver")
-    sweep.wait_for_commits()
+    sweep.wait_for_a_commit()
     assert cluster.kill(HEAD, "sgdscope run") > 0
     sweep.ends(1)
     start = time.monotonic()
@@ -121,7 +121,7 @@ def test_the_driver_is_killed(cluster, unbroken):
 def test_the_head_is_killed(cluster, unbroken):
     """`ray up`, then the same command."""
     sweep = Submitted(cluster, "head")
-    sweep.wait_for_commits()
+    sweep.wait_for_a_commit()
     assert cluster.kill(HEAD, "gcs_server", "raylet", "ray::", "ray-dashboard", "/ray/",
                         "ray.util.client", "sgdscope run") > 0
     start = time.monotonic()
