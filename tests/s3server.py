@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from orchestrator import stores
+
 BUCKET = "sweeps"
 _PATIENCE_S = 240.0  # on a loaded machine
 
@@ -28,6 +30,7 @@ def s3_server() -> Iterator[str]:
     """This process's environment points to the server, which has one bucket; its endpoint."""
     endpoint = _served()
     before = {name: os.environ.get(name) for name in _environment(endpoint)}
+    quick, stores.QUICK_S = stores.QUICK_S, _PATIENCE_S
     os.environ.update(_environment(endpoint))
     try:
         import boto3
@@ -35,6 +38,7 @@ def s3_server() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket=BUCKET)  # it may be there: it is ours
         yield endpoint
     finally:
+        stores.QUICK_S = quick
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ.update({} if value is None else {name: value})

@@ -120,8 +120,8 @@ class FaultyStore:
 
 def served_as(scheme: str, faults: list[Fault]) -> list[FaultyStore]:
     """Registers ``scheme://PATH`` as the local folder /PATH under the faults, which go on counting
-    from one store that is opened there to the next; returns the stores as they are opened. Take
-    the scheme out of ``SCHEMES`` when done."""
+    from one store that is opened there to the next; returns the stores as they are opened. The
+    scheme is to be taken out of ``SCHEMES`` when done: monkeypatch.setitem before it does that."""
     opened: list[FaultyStore] = []
 
     def opener(place: str, patience_s: float = 0.0) -> FaultyStore:

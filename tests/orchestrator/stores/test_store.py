@@ -3,9 +3,9 @@
 import pytest
 
 from analysis.errors import StorageError
-from orchestrator.stores import open_store
+from orchestrator.stores import SCHEMES, open_store
 from tests.orchestrator.stores.conformance import Conformance
-from tests.orchestrator.stores.faults import Fault, FaultyStore, Killed
+from tests.orchestrator.stores.faults import Fault, FaultyStore, Killed, served_as
 
 
 class TestFaulty(Conformance):
@@ -43,3 +43,18 @@ def test_faults_are_counted_by_call_and_a_dead_process_stays_dead(tmp_path):
     with pytest.raises(Killed):
         store.read("a")
     assert store.log == [("create", "a"), ("read", "a"), ("create", "b")]
+
+
+def test_a_scheme_whose_stores_share_their_faults(tmp_path, monkeypatch):
+    """As a sweep opens one store after another: the third write fails, whoever makes it."""
+    monkeypatch.setitem(SCHEMES, "faulty", None)  # taken out again afterwards
+    opened = served_as("faulty", [Fault("before", 2)])
+    where = f"faulty://{tmp_path}/sweep"
+    assert open_store(where).create("a", b"1")
+    assert open_store(where).create("b", b"2")
+    with pytest.raises(StorageError):
+        open_store(where).create("c", b"3")
+    assert open_store(where).create("c", b"3")
+    assert open_store(tmp_path / "sweep").names("") == ["a", "b", "c"]
+    assert open_store(where).folder.sizes("") == {"a": 1, "b": 1, "c": 1}
+    assert len(opened) == 5
