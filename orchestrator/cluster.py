@@ -103,6 +103,9 @@ def _connected(address: str | None) -> Iterator[None]:
         with _on_loopback(), _ray("local", include_dashboard=False):
             yield
     else:
+        if "://" in address and not address.startswith("ray://"):
+            raise UserError(Problem(f"{address} is a dashboard, not a node", "--address",
+                                    "submit the sweep there: sgdscope submit; on a node: auto"))
         authentication.for_cluster()
         with _ray(address):
             yield

@@ -118,6 +118,28 @@ def test_versions_that_differ_are_told(monkeypatch):
     cluster.close()
 
 
+def test_a_dashboard_is_no_node(monkeypatch):
+    monkeypatch.setattr(ray, "init", None)
+    cluster = Cluster("http://127.0.0.1:8265")
+    with pytest.raises(UserError, match="sgdscope submit"):
+        cluster.wait()
+    cluster.close()
+
+
+def test_of_what_ray_tells_of_its_nodes_the_first_lines_are_shown(calls, monkeypatch):
+    """Not twenty lines of the log of each that died."""
+    from ray._private import worker
+
+    shown = []
+    monkeypatch.setattr(worker, "print_to_stdstream", lambda data, **_: shown.append(data["lines"]))
+    calls[1].set()
+    for _ in range(2):
+        with closing(Cluster()) as cluster:
+            cluster.wait()
+    worker.print_to_stdstream({"lines": ["a node died\n  its log", "\n"]}, ignore_prefix=False)
+    assert shown == [["a node died", ""]]
+
+
 def test_a_running_cluster_is_not_taken_for_our_own(calls, monkeypatch):
     """Its nodes reach one another by their addresses; its token is the user's affair."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
