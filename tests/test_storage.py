@@ -190,6 +190,7 @@ def test_a_search_that_is_stopped_keeps_every_result(cheap, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("server")
 def test_on_ray_too(cheap):
     """Whose workers open the bucket themselves."""
