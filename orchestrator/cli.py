@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ class _Program(click.Group):
     second where torch, Ray and matplotlib are imported; all that it began has ended by then."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _open_streams()
         try:
             return super().__call__(*args, **kwargs)
         except SystemExit as end:
@@ -24,6 +26,15 @@ class _Program(click.Group):
                 with suppress(OSError, ValueError):  # closed by whoever reads
                     stream.flush()
             os._exit(end.code if isinstance(end.code, int) else 0 if end.code is None else 1)
+
+
+def _open_streams() -> None:
+    """Whatever a shell made of them, there is an output; it shows what it cannot show as \\u…."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before we began: >&-
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        with suppress(AttributeError, ValueError):  # a stream of the tests
+            getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -156,8 +156,8 @@ def _cluster_problems(plan: Plan, cluster: Cluster, out: TextIO) -> list[Problem
 def check(plan: Plan, *, on_cluster: bool = False, others: Sequence[Problem] = ()) -> None:
     """All that would go wrong later, at once; ``others``: what is known to."""
     problems = [*others, *([] if on_cluster else preflight.machine_problems(plan.spec))]
-    problems += preflight.storage_problems(plan.folder)
-    problems += preflight.space_problems(plan.folder, costs.disk_bytes(plan.whole))
+    problems += preflight.storage_problems(plan.folder) or preflight.space_problems(
+        plan.folder, costs.disk_bytes(plan.whole))
     problems += weight_problems(plan, Ledger(plan.store))
     if problems:
         raise UserError(*problems)

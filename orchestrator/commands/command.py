@@ -58,16 +58,16 @@ def kind(command: Callable[..., int]) -> Callable[..., None]:
         except TableError as error:
             click.echo(str(Problem(error.what, error.where, error.fix)), err=True)
             code = BAD_INPUT
-        except PermissionError as error:
-            what, where = error.strerror or str(error), str(error.filename or "")
-            click.echo(str(Problem(what, where)), err=True)
-            code = BAD_INPUT
         except KeyboardInterrupt:
             click.echo("stopped; what is committed is kept: the same command goes on", err=True)
             code = INTERRUPTED
         except BrokenPipeError:
             sys.stderr.close()
             code = DONE
+        except OSError as error:  # of the system: a disk that is full, a file that is closed to us
+            what, where = error.strerror or str(error), str(error.filename or "")
+            click.echo(str(Problem(what, where)), err=True)
+            code = BAD_INPUT
         sys.exit(code)
 
     return wrapped

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 from analysis.errors import StorageError
 from analysis.folder import Folder
 from orchestrator.errors import Problem, UserError
+from orchestrator.stores.store import inner
 
 _OBJECTS = ("s3", "gcs", "abfs")  # show a file only when it is complete
 
@@ -112,6 +113,7 @@ class ArrowStore:
 
     @contextlib.contextmanager
     def _told(self, path: str) -> Iterator[None]:
+        inner(path)
         try:
             yield
         except StorageError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from analysis.errors import StorageError
 from analysis.folder import Folder
-from orchestrator.stores.store import Held
+from orchestrator.stores.store import Held, inner
 
 _FIXES = {
     errno.ENOSPC: "free some space: what is committed is kept, the same command goes on",
@@ -46,7 +46,7 @@ class LocalStore:
         """See Store. Written and synced under a dot-name beside it, then linked: ``link`` fails
         where the name exists (a rename would overwrite), and a crash leaves nothing that a reader
         looks at."""
-        target = self.root / path
+        target = self._at(path)
         with _told(target):
             if target.exists():
                 return False
@@ -65,7 +65,7 @@ class LocalStore:
 
     def replace(self, path: str, content: bytes) -> None:
         """See Store."""
-        target = self.root / path
+        target = self._at(path)
         with _told(target):
             with self._written(target, content) as draft:
                 draft.rename(target)
@@ -73,17 +73,17 @@ class LocalStore:
 
     def read(self, path: str) -> bytes | None:
         """See Store."""
-        with _told(self.root / path):
+        with _told(self._at(path)):
             try:
-                return (self.root / path).read_bytes()
+                return self._at(path).read_bytes()
             except _NOTHING_THERE:
                 return None
 
     def names(self, folder: str, start: str = "") -> list[str]:
         """See Store."""
-        with _told(self.root / folder):
+        with _told(self._at(folder)):
             try:
-                found = os.listdir(self.root / folder)  # noqa: PTH208  (one call for many names)
+                found = os.listdir(self._at(folder))  # noqa: PTH208  (one call for many names)
             except _NOTHING_THERE:
                 return []
         return sorted(n for n in found if n.startswith(start) and not n.startswith("."))
@@ -91,21 +91,21 @@ class LocalStore:
     def sizes(self, folder: str) -> dict[str, int | None]:
         """See Store."""
         found: dict[str, int | None] = {}
-        with _told(self.root / folder):
+        with _told(self._at(folder)):
             for name in self.names(folder):
                 with contextlib.suppress(FileNotFoundError):
-                    path = self.root / folder / name
+                    path = self._at(folder) / name
                     found[name] = None if path.is_dir() else path.stat().st_size
         return found
 
     def delete(self, path: str) -> None:
         """See Store."""
-        with _told(self.root / path):
-            (self.root / path).unlink(missing_ok=True)
+        with _told(self._at(path)):
+            self._at(path).unlink(missing_ok=True)
 
     def hold(self, path: str) -> ExitStack:
         """See Store. The kernel lets go of it whatever happens."""
-        target = self.root / path
+        target = self._at(path)
         with _told(target), ExitStack() as stack:
             target.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(target.open("w"))
@@ -121,6 +121,9 @@ class LocalStore:
     def free(self) -> int | None:
         """See Store."""
         return shutil.disk_usage(self.anchor).free
+
+    def _at(self, path: str) -> Path:
+        return self.root / inner(path)
 
     @property
     def anchor(self) -> Path:

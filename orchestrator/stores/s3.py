@@ -26,6 +26,7 @@ except ImportError:
                     ) from None
 
 from orchestrator.stores.s3errors import Answer, answer, told
+from orchestrator.stores.store import inner
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 8.0
 _Answer = TypeVar("_Answer")
@@ -112,7 +113,7 @@ class S3Store:
         return None
 
     def _key(self, path: str) -> str:
-        return "/".join(part for part in (self._prefix, path) if part)
+        return "/".join(part for part in (self._prefix, inner(path)) if part)
 
     def _listed(self, folder: str, start: str) -> dict[str, int | None]:
         base = self._key(folder.strip("./"))

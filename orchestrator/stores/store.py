@@ -9,12 +9,23 @@ the file is there whole, or as it was before.
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
+from analysis.errors import StorageError
+
 if TYPE_CHECKING:
     from analysis.folder import Folder
 
 
 class Held(Exception):
     """Another process holds what was asked for."""
+
+
+def inner(path: str) -> str:
+    """The path as it is; StorageError where it leads out of the folder: names come from files,
+    which anybody may have written."""
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise StorageError("this name leads out of the sweep's folder", where=path[:200],
+                           fix="the file that names it is not ours: move it away")
+    return path
 
 
 class Store(Protocol):

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from analysis.errors import StorageError
 from analysis.folder import Folder
 from orchestrator.stores import open_store
 
@@ -82,6 +83,15 @@ class Conformance:
             assert store.create(f"o/{name}", name.encode())
         assert store.names("o") == sorted(["x y", "ü", "a+b", "a%20b", "a=b&c"])
         assert all(store.read(f"o/{name}") == name.encode() for name in store.names("o"))
+
+    @pytest.mark.parametrize("path", ["../x", "a/../../x", "/x", "a/..", "a\0b"])
+    def test_no_name_leads_out_of_the_folder(self, store, path):
+        """Names come from files too: of packs, of probes."""
+        for call in (lambda: store.create(path, b"1"), lambda: store.replace(path, b"1"),
+                     lambda: store.read(path), lambda: store.delete(path)):
+            with pytest.raises(StorageError, match="leads out of"):
+                call()
+        assert store.names("") == []
 
     def test_more_names_than_a_page_holds(self, store):
         wanted = [f"{i:04d}" for i in range(1003)]  # S3 lists 1,000 at a time
