@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from analysis.boundary import Boundary
 from analysis.comparison import Rival
-from analysis.crossed import Interval
+from analysis.crossed import MIN_SEEDS, Interval
 from analysis.equalratio import Family
 from analysis.labels import count, fixed, label, listed, number
 from analysis.laws import LEVEL, Fit, Verdict, equivalence
@@ -143,6 +143,7 @@ def grown(found: Growth) -> str:
         f"are: the break moves by {_bounded(found.slope)} doublings of S a doubling of N {over}"
         + (f"; a break beyond {number(found.largest)} times, the largest factor that all N have, "
            "counts as there" if found.censored else "")
+        + (f"; with fewer than {MIN_SEEDS} seeds that is an indication" if found.few_seeds else "")
     )
 
 

@@ -93,8 +93,10 @@ class Growth:
     """The break point against N. ``breaks``: those of one quantity at the ratios that several N
     share, each on the factors that all N of its ratio have. ``slope``: by how many doublings the
     last factor that coincides moves with a doubling of N, averaged over the ``ratios`` at which
-    any N breaks; its interval resamples seeds, the same in all N (percentiles). ``verdict``: later,
-    earlier, undecided, or "no break" where none is within those factors.
+    any N breaks; its interval resamples seeds, the same in all N (percentiles). ``few_seeds``:
+    whether one of these has fewer than five, so that the interval is an indication that decides
+    nothing. ``verdict``: later, earlier, undecided, or "no break" where none is within those
+    factors.
 
     A break beyond the last shared factor counts as being there, whatever N is. That shrinks the
     slope towards 0 and keeps its sign where the break moves one way with N; taken at the end of
@@ -107,6 +109,7 @@ class Growth:
     breaks: tuple[Break, ...]
     slope: Interval
     verdict: str
+    few_seeds: bool = False
 
     @property
     def largest(self) -> float:
@@ -175,8 +178,14 @@ def _growth(quantity: str, label: str, families: Sequence[Sequence[Break]]) -> G
         return Growth(quantity, label, len(families), everyone, UNKNOWN, "no break")
     low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
     slope = Interval(float(np.mean(slopes)), float(low), float(high))
-    verdict = "later" if slope.low > 0 else "earlier" if slope.high < 0 else "undecided"
-    return Growth(quantity, label, len(broken), everyone, slope, verdict)
+    few = any(b.few_seeds for part in broken for b in part)
+    return Growth(quantity, label, len(broken), everyone, slope, _direction(slope, few), few)
+
+
+def _direction(slope: Interval, few_seeds: bool) -> str:
+    if few_seeds:  # all draws of a few seeds may agree, so the ends say nothing of chance
+        return "undecided"
+    return "later" if slope.low > 0 else "earlier" if slope.high < 0 else "undecided"
 
 
 def size_rows(fits: Iterable[SizeFit]) -> list[dict[str, object]]:

@@ -112,6 +112,14 @@ def test_growth_with_n_in_words(lasts, words):
     said = grown(found)
     assert words in said
     assert "(N from 500 to 2,000, 1 ratio)" in said
+    assert "an indication" not in said
+
+
+def test_growth_of_few_seeds_is_an_indication():
+    (found,) = growth([replace(a_break(n, last), seeds=4) for n, last in ((500, 1), (2000, 4))])
+    said = grown(found)
+    assert "may or may not part later the more training examples there are" in said
+    assert said.endswith("; with fewer than 5 seeds that is an indication")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,17 @@ def test_a_grid_that_ends_earlier_is_no_break(tmp_path, edges, ends, verdict, la
     assert [b.last.value for b in grown.breaks] == lasts
 
 
+def test_a_few_seeds_that_agree_decide_nothing(tmp_path):
+    found = located(tmp_path, {500: 8, 1000: 16, 2000: 32})
+    few = [replace(b, seeds=4) for b in found]
+    unbroken = [replace(b, ratio=1.0, seeds=4, last=Interval(16.0, 16.0, 16.0),
+                        draws=np.full(len(b.draws), 16.0)) for b in found]
+    for some, verdict in ((found, "later"), (few, "undecided"), ([*found, *unbroken], "later")):
+        (grown,) = growth(some)
+        assert (grown.verdict, grown.few_seeds) == (verdict, verdict == "undecided")
+        assert grown.slope == growth(found)[0].slope
+
+
 def test_a_ratio_at_which_nothing_breaks_tells_nothing_of_n(tmp_path):
     found = located(tmp_path, {500: 8, 2000: 32})
     unbroken = [replace(b, ratio=1.0, last=Interval(16.0, 16.0, 16.0),
