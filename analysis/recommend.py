@@ -243,7 +243,7 @@ def _cautions(
         none = "" if known else ", so that no optimum is known"
         found.append(f"at S = {listed(edge, 8)} the best η lies at the edge of those run{none}: "
                      "only a bound, left out of the law")
-    if optima[0].kind is Kind.EDGE:
+    if optima[0].kind is Kind.EDGE and str(optima[0].batch_size) not in single:
         found.append("equal ratio needs the best η at the smallest batch size, "
                      f"S = {optima[0].batch_size}: it lies at the edge of those run")
     if all(o.seeds == 1 for o in optima):

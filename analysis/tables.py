@@ -154,9 +154,17 @@ def _read_part(folder: Folder, table: str, name: str, columns: list[str] | None)
         raise TableError(
             f"damaged, or not Parquet: {str(error).partition(chr(10))[0]}",
             where=folder.at(name),
-            fix="move it away, and its pack's parts in tables/runs: running the sweep again then "
-            "trains that pack anew",
+            fix=_way_out(name),
         ) from error
+
+
+def _way_out(name: str) -> str:
+    """How to mend a damaged part; what is named like none has come from elsewhere."""
+    pack, _, segment = name.rpartition("/")[2].removesuffix(".parquet").rpartition("-")
+    if not pack or not segment.isdigit():
+        return "it is none of the sweep's parts: move it elsewhere"
+    return (f"move it away, and all {pack}-*.parquet in tables/runs: running the sweep again then "
+            "trains that pack anew")
 
 
 def _check_format(folder: Folder, table: str, name: str, schema: pa.Schema) -> None:

@@ -194,7 +194,8 @@ def _engine_lines(plan: Plan) -> list[str]:
 def _pack_line(pack: Any) -> str:
     steps, snapshots = costs.lengths(pack)
     batch = pack.members[0].config["train"]["batch_size"]
-    return (f"  pack {pack.pack_id}  S = {batch:<5} {len(pack.members):>3} runs, width {pack.width}"
+    runs = count(len(pack.members), "run")
+    return (f"  pack {pack.pack_id}  S = {batch:<5} {runs:>8}, width {pack.width}"
             f" ({pack.engine}), {steps:,} steps, {snapshots} snapshots")
 
 

@@ -95,8 +95,9 @@ def _growth(rows: pd.DataFrame, epoch: float) -> pd.DataFrame:
             "log S on log B is higher at the upper end than at the lower. The loss is the lowest "
             "that every batch size reaches, or as given")
 def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
-    """η is tuned for each batch size on the mean over seeds; runs without noise, constant η."""
-    rows, runs = _paths(sweep)
+    """η is tuned for each batch size on the mean over seeds; runs without noise, constant η. A
+    batch size whose best η is the smallest or largest that was tried is not tuned: left out."""
+    rows, runs, tried = _paths(sweep)
     level = options["loss"] or _common(rows, runs)
     steps = runs["run_id"].map(_steps_to(rows, level)).fillna(math.inf)
     runs = runs.assign(steps=steps, log_steps=np.log(steps))
@@ -105,6 +106,11 @@ def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
     best = tuned.groupby("batch_size").idxmin().map(lambda pair: pair[1])
     if len(best) < 4:
         raise NotTested("at least four batch sizes that reach the same train loss")
+    untuned = [b for b, lr in best.items() if lr in tried[b]]
+    best = best.drop(untuned)
+    if len(best) < 4:
+        raise NotTested("at least four batch sizes whose best η lies inside its grid (at its end "
+                        f"for {', '.join(map(str, untuned))})")
     used = runs[runs["lr"] == runs["batch_size"].map(best)]
     fits = {seed: _trade(part) for seed, part in used.groupby("seed")}
     fits = {seed: f for seed, f in fits.items() if f is not None}
@@ -112,7 +118,6 @@ def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
     bend = replicates.interval([f["bend"] for f in fits.values()])
     critical = float(np.exp(np.mean([math.log(f["critical"]) for f in fits.values()]))) if fits \
         else math.nan
-    edges = [b for b, lr in best.items() if lr in _ends(runs, b)]
     measured = _measured(sweep, used)
     return Judgement(
         (Effect("explained share of the variance of log steps", share, options["bound"], "above",
@@ -122,26 +127,28 @@ def steps_and_examples_trade(sweep: Sweep, options: Mapping[str, Any]) -> Judgem
         f"steps to train loss {number(level)} follow the trade-off with B_crit = "
         f"{number(critical)} examples" + measured, f"at train loss {number(level)}, η tuned",
         used.groupby(["batch_size", "lr"])["steps"].mean().reset_index().to_dict("records"),
-        "the best η lies at the end of its grid for batch size "
-        + ", ".join(map(str, edges)) if edges else "")
+        "left out: the best η lies at the end of its grid for batch size "
+        + ", ".join(map(str, untuned)) if untuned else "")
 
 
-def _paths(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _paths(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame, dict[int, tuple[float, float]]]:
     """Snapshots, those of a run in order, and the runs, of the setting with most batch sizes and
-    several η each."""
+    several η each; and by batch size the smallest and largest η tried there, lost ones too."""
     sweep = selection.plain(sweep)
-    runs = sweep.runs[sweep.runs["status"].isin(["finished", "stopped"])
-                      & (sweep.runs["label_noise"] == 0) & (sweep.runs["input_noise"] == 0)]
+    clean = sweep.runs[(sweep.runs["label_noise"] == 0) & (sweep.runs["input_noise"] == 0)]
+    runs = clean[clean["status"].isin(["finished", "stopped"])]
     if runs.empty:
         raise NotTested("finished runs without noise")
     tuned = runs.groupby(["setting", "batch_size"])["lr"].transform("nunique") >= 3
     runs = selection.within(runs[tuned], "setting", "batch_size", 4,
                             "batch sizes with at least three learning rates each")
     most = runs.groupby("setting")["batch_size"].nunique().idxmax()
+    rates = clean[clean["setting"] == most].groupby("batch_size")["lr"]
+    tried = {b: (r.min(), r.max()) for b, r in rates}
     runs = runs[runs["setting"] == most][["run_id", "seed", "lr", "batch_size"]]
     rows = sweep.snapshots[sweep.snapshots["run_id"].isin(runs["run_id"])
                            & sweep.snapshots["train_loss"].notna()]
-    return rows, runs[runs["run_id"].isin(rows["run_id"])]
+    return rows, runs[runs["run_id"].isin(rows["run_id"])], tried
 
 
 def _common(rows: pd.DataFrame, runs: pd.DataFrame) -> float:
@@ -180,11 +187,6 @@ def _trade(part: pd.DataFrame) -> dict[str, float] | None:
                                                                 slice(len(size) - half, None))]
     return {"explained": 1 - found.fun / float(np.square(y - y.mean()).sum()),
             "bend": slopes[1] - slopes[0], "critical": math.exp(found.x)}
-
-
-def _ends(runs: pd.DataFrame, batch: int) -> tuple[float, float]:
-    rates = runs.loc[runs["batch_size"] == batch, "lr"]
-    return rates.min(), rates.max()
 
 
 def _measured(sweep: Sweep, used: pd.DataFrame) -> str:

@@ -90,9 +90,11 @@ def at_losses(sweep: Sweep, metric: str, levels: pd.Series, monitor: str = ""
 
 
 def named(levels: pd.Series) -> str:
-    """``train loss 0.1``, or where groups differ ``train losses from 0.1 to 0.3, by setting``."""
+    """``train loss 0.1``; where groups differ ``train losses from 0.1 to 0.3 (one a setting)``."""
     low, high = number(levels.min()), number(levels.max())
-    return f"train loss {low}" if low == high else f"train losses from {low} to {high}, by setting"
+    if low == high:
+        return f"train loss {low}"
+    return f"train losses from {low} to {high} (one a setting)"
 
 
 def measured(sweep: Sweep, metric: str, monitor: str = "") -> None:

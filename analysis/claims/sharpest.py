@@ -47,7 +47,8 @@ def rises_then_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         f"λ₁ becomes {number(math.exp(rise.value))} times that of step 0 (geometric mean over "
         f"runs), its peak lies at epoch {fixed(frame['peak_epoch'].median())} (median)",
         "over whole runs", frame.to_dict("records"),
-        f"{short}what it rises from is the start's own curvature, set by init and init_scale")
+        "; ".join(filter(None, (short, "what it rises from is the start's own curvature, set by "
+                                "init and init_scale"))))
 
 
 def _rises(path: pd.DataFrame) -> pd.DataFrame:
@@ -89,8 +90,8 @@ def peak_falls(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         f"{frame['cell'].nunique()} cells (its epoch: {fixed(earlier.value)})",
         "at each run's peak after step 0",
         cells.rename(columns={"epoch": "peak_epoch"}).reset_index().to_dict("records"),
-        short + (f"{lost} finished runs are left out: their largest λ₁ is that of the first "
-                 "snapshot" if lost else ""))
+        "; ".join(filter(None, (short, f"{lost} finished runs are left out: their largest λ₁ is "
+                                "that of the first snapshot" if lost else ""))))
 
 
 @claim("sharpest/overshoots", "C3", paper=_PAPER, grade="robust", share=0.8, from_epoch=3.0,
@@ -219,7 +220,7 @@ def _trained(sweep: Sweep, rows: pd.DataFrame, accuracy: float) -> tuple[pd.Data
         rows, done, f"runs that end with a training accuracy of {number(accuracy)}")
     lost = rows["run_id"].nunique() - kept["run_id"].nunique()
     return kept, (f"{lost} runs are left out: they end with a training accuracy below "
-                  f"{number(accuracy)}; " if lost else "")
+                  f"{number(accuracy)}" if lost else "")
 
 
 def _nudged(sweep: Sweep) -> tuple[Sweep, pd.DataFrame]:

@@ -92,6 +92,14 @@ def test_steps_and_examples_trade(tmp_path, why, steps, verdict):
         assert "B_crit = 6" in judged.judgement.said
 
 
+def test_a_batch_size_whose_best_rate_is_the_largest_tried_is_not_tuned(tmp_path):
+    """Fewer than four others are left: steps at the end of a grid are not those of the best η."""
+    sweep = planted(tmp_path, PLAN.but(batch_size=SIZES, seeds=5), snapshots={
+        "train_loss": lambda j: 2.0 ** -(j["step"] * j["run_lr"])})
+    needs = judge(steps_and_examples_trade, sweep, {"loss": 0.999}).needs
+    assert "lies inside its grid" in needs
+
+
 def test_steps_of_runs_with_a_schedule_are_no_test(tmp_path):
     sweep = planted(tmp_path, PLAN, runs={"config_train_lr_schedule_name": "cyclic"})
     assert "constant" in judge(steps_and_examples_trade, sweep).needs

@@ -55,7 +55,7 @@ def test_each_setting_has_its_own_loss(tmp_path):
     assert lost == 0
     ends = sweep.finished.set_index("run_id")["epochs"]
     assert frame["epoch"].tolist() == pytest.approx(ends[frame["run_id"]].tolist())
-    assert selection.named(levels) == "train losses from 0.01 to 1, by setting"
+    assert selection.named(levels) == "train losses from 0.01 to 1 (one a setting)"
 
 
 def test_a_loss_that_is_given_is_that_of_all_and_groups_can_be_larger(tmp_path):

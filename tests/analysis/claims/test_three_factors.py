@@ -97,7 +97,7 @@ def test_each_setting_is_compared_at_a_loss_of_its_own(tmp_path):
             f["run_epochs"] - f["epoch"] > 1, 0.6, -0.6)})
     found = judge(claim("sharpness_falls_at_equal_loss"), sweep)
     assert found.verdict is HOLDS
-    assert found.judgement.stop_rule == "at train losses from 0.01 to 1, by setting"
+    assert found.judgement.stop_rule == "at train losses from 0.01 to 1 (one a setting)"
 
 
 def test_batches_beyond_the_claimed_factor_do_not_count(tmp_path):
