@@ -118,23 +118,27 @@ def terms(
 class Spread:
     """Covariance of θ = (β/σ, 1/σ): by cells alone, and by cells and seeds.
 
-    ``parts`` (cells, p + 1, p + 1): what each cell would add to it by its information alone;
-    ``seeds``: their number, and ``of_seeds``, their share of the covariance.
+    ``parts`` (cells, p + 1, p + 1): what each cell would add to it by its information alone.
+    ``by_seeds``: by seeds alone, of which there are ``seeds``; 0 where they are too few.
     """
 
     by_cells: np.ndarray
+    by_seeds: np.ndarray
     crossed: np.ndarray
     parts: np.ndarray
     seeds: int
-    of_seeds: float
 
     def dof(self, gradient: np.ndarray) -> float:
         """Degrees of freedom of the variance of ``gradient · θ``: the effective number of cells,
         (Σ v)² / Σ v² of their parts v (Carter, Schnepel & Steigerwald 2017), since a cell at the
-        end of the grid weighs more and one whose runs are all censored next to nothing."""
+        end of the grid weighs more and one whose runs are all censored next to nothing, at most
+        what β leaves of the cells; as far as the variance is by seeds, seeds − 1 if that is
+        fewer."""
         parts = np.einsum("p,gpq,q->g", gradient, self.parts, gradient)
-        cells = max(float(parts.sum() ** 2 / np.sum(parts**2)), 1.0)
-        return (1 - self.of_seeds) * cells + self.of_seeds * (self.seeds - 1)
+        cells = min(float(parts.sum() ** 2 / np.sum(parts**2)), len(parts) - len(gradient) + 1)
+        by = [float(gradient @ v @ gradient) for v in (self.by_cells, self.by_seeds)]
+        share = by[1] / max(sum(by), 1e-300)
+        return (1 - share) * max(cells, 1.0) + share * min(max(cells, 1.0), self.seeds - 1)
 
     def variance(self, gradient: np.ndarray) -> float:
         """Of ``gradient · θ``: never below that by cells alone, for the difference of three
@@ -174,12 +178,11 @@ def clustered(fit: Likelihood, cells: np.ndarray, seeds: np.ndarray) -> Spread:
     parts = root @ root @ information @ root @ root
     of_seeds, by_seed = _sandwich(fit, seeds, root)
     if len(by_seed) < MIN_SEEDS:
-        return Spread(of_cells, of_cells, parts, len(by_seed), 0.0)
+        return Spread(of_cells, 0 * of_cells, of_cells, parts, len(by_seed))
     of_runs, _ = _sandwich(fit, np.arange(len(cells)), root)
     values, vectors = np.linalg.eigh(of_cells + of_seeds - of_runs)
-    share = np.trace(of_seeds) / max(np.trace(of_seeds) + np.trace(of_cells), 1e-300)
-    return Spread(of_cells, (vectors * np.maximum(values, 0)) @ vectors.T, parts, len(by_seed),
-                  float(share))
+    crossed = (vectors * np.maximum(values, 0)) @ vectors.T
+    return Spread(of_cells, of_seeds, crossed, parts, len(by_seed))
 
 
 def _sandwich(
