@@ -61,14 +61,14 @@ def adam_products(sweep: Sweep) -> pd.DataFrame:
 def descends(sweep: Sweep, rows: pd.DataFrame) -> pd.Series:
     """Rows of runs that follow the gradient of the measured loss with one η and one S from start to
     end: for Adam, nudged SGD and a Fisher penalty the edge is elsewhere, and under a schedule it
-    moves."""
+    moves. What a run's row leaves empty is as the defaults have it."""
     plain = pd.Series(True, index=sweep.runs["run_id"])
     for column, value in (("config_train_optimizer_name", "sgd"),
                           ("config_train_lr_schedule_name", "constant"),
                           ("config_train_batch_schedule_name", "constant"),
                           ("config_train_fisher_penalty", 0.0)):
         if column in sweep.runs:
-            plain &= (sweep.runs[column] == value).to_numpy()
+            plain &= (sweep.runs[column].fillna(value) == value).to_numpy()
     return rows["run_id"].map(plain).fillna(False).astype(bool)
 
 

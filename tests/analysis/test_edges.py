@@ -44,6 +44,14 @@ def test_only_gradient_descent_at_one_rate_has_this_edge(tmp_path, column, kind,
     assert [edge.lr for edge in found] == [0.1]
 
 
+@pytest.mark.parametrize(("column", "kind"), [
+    ("config_train_optimizer_name", "str"), ("config_train_fisher_penalty", "float")])
+def test_what_a_row_leaves_empty_is_plain(tmp_path, column, kind):
+    found = edges(sweep(tmp_path, FULL.but(config={column: kind}), lambda s: 2 / s["lr"],
+                        **{column: None if kind == "str" else np.nan}))
+    assert [edge.lr for edge in found] == [0.1, 0.5]
+
+
 def test_nesterov_s_bound_is_lower(tmp_path):
     planted = FULL.but(momentum=(0.5,), config={"config_optimizer_nesterov": "bool"})
     flags = np.array([True, True, False, False])
