@@ -43,17 +43,19 @@ def peaks(sweep: Sweep, metric: str, options: Mapping[str, Any]) -> Peaks:
 
     The first epochs are left out, since the start's own curvature rules there. A run that does not
     reach the loss may have its peak before it. One that has the loss behind it at its first
-    snapshot from that epoch on, or was larger before, has passed its peak unseen: what stands
-    there in its place falls with all that makes a run faster. Both are left out.
+    snapshot from that epoch on, or was as large at a snapshot before (of one whose largest value
+    comes later: after step 0), has passed its peak: what stands there in its place falls with all
+    that makes a run faster. Both are left out.
     """
     path = selection.path(sweep, metric, _MONITORS.get(metric, "gradient_noise"))
     before = path[metric].shift().where(path["run_id"] == path["run_id"].shift())
     level = path["run_id"].map(selection.losses(sweep, options["loss"]))
     path = path.assign(value=path[metric], before=before, level=level)
     since, name = f"epoch {number(options['from_epoch'])}", label(metric).plain
-    path = selection.where(
-        path, (path["step"] > 0) & (path["epoch"] >= options["from_epoch"]) & (path[metric] > 0),
-        f"finished runs with {metric} after {since}")
+    trained, inside = path["step"] > 0, path["epoch"] >= options["from_epoch"]
+    earlier = path[trained & ~inside].groupby("run_id")[metric].max()
+    path = selection.where(path, trained & inside & (path[metric] > 0),
+                           f"finished runs with {metric} after {since}")
     begun = path["run_id"].nunique()
     until = path[path["train_loss"] <= path["level"]].groupby("run_id")["step"].min()
     told = selection.named(path["level"].dropna())
@@ -61,7 +63,8 @@ def peaks(sweep: Sweep, metric: str, options: Mapping[str, Any]) -> Peaks:
                            f"runs that reach {told}")
     first = path.groupby("run_id")["step"].min()
     top = path.loc[path.groupby("run_id")["value"].idxmax()].set_index("run_id", drop=False)
-    seen = (until > first) & ((top["step"] > first) | (top["before"] < top["value"]))
+    seen = ((until > first) & ((top["step"] > first) | (top["before"] < top["value"]))
+            & ~(earlier.reindex(top.index) >= top["value"]))
     rows = selection.where(top, seen, f"runs with a peak of {name} after {since}: in all of them "
                            "it, or the loss, lies before the first snapshot there")
     lost = {f"{count(begun - len(top), 'finished run')} never reach {told}": begun - len(top),

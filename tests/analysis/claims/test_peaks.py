@@ -57,6 +57,21 @@ def test_runs_that_peaked_before_the_window_are_left_out_and_counted(tmp_path):
                            "snapshot from epoch 1 on")
 
 
+@pytest.mark.parametrize(("since", "left"), [
+    (0.0, 30),  # what was there at step 0 is the start's own
+    (1e-9, 25),
+])
+def test_a_later_rise_is_no_peak_where_more_was_there_before(tmp_path, since, left):
+    """The fast ones fall from 100 before epoch 1, and rise once more inside, to about 1."""
+    def twice(f):
+        high = fast(f) & (f["epoch"] >= since) & (f["epoch"] < 1)
+        return np.where(high & ((since > 0) | (f["step"] == 0)), 100.0, bump(f))
+
+    found = peaks(planted(tmp_path, PLAN, snapshots=LOSS | {"k_trace": twice}), "k_trace", SINCE_1)
+    assert len(found.rows) == left
+    assert found.rows["value"].max() < 2
+
+
 def test_a_peak_at_the_first_snapshot_counts_where_the_one_before_is_lower(tmp_path):
     def step(f):
         """1 before epoch 1, 3 at the first snapshot from there on, then 2."""
@@ -85,7 +100,7 @@ def test_each_setting_has_a_loss_of_its_own(tmp_path):
         f["run_momentum"] > 0, 0.1, 1.0) / (1 + f["epoch"])})
     found = peaks(sweep, "k_trace", SINCE_1)
     assert len(found.rows) == 60
-    assert "by setting" in found.stop_rule
+    assert "(one a setting)" in found.stop_rule
 
 
 def test_runs_that_never_reach_the_loss_are_left_out(tmp_path):
