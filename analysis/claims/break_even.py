@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import edges
 from analysis.claims import replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
 from analysis.claims.peaks import Peaks, lacking, note, peaks
@@ -183,16 +184,16 @@ def breaks_even_early(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
        words="the curvature at the break-even point, 2/η − αc with α = λ_K/λ_H and c = "
              "(N−S)/(S(N−1)), bounds the curvature that is reached",
        test="η (λ_H + c λ_K/λ_H)/2 at the peak of λ_H, the largest over the cells of a seed: below "
-            "1.05 (plain SGD; the position along the sharpest direction is taken as 1)")
+            "1.05 (SGD without momentum, nudge or penalty; the position along the sharpest "
+            "direction is taken as 1)")
 def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """λ_H ≤ 2/η − αc, as a share of the room."""
-    sweep = _nets(sweep)
+    sweep = _of_plain_sgd(_nets(sweep))
     noise = selection.path(sweep, _NOISE, "gradient_noise")[["run_id", "epoch", _NOISE]]
     found = peaks(sweep, SHARPNESS, options)
     runs = sweep.runs.set_index("run_id")
-    rows = found.rows[found.rows["run_id"].map(runs["momentum"]) == 0]
-    rows = rows.merge(noise, on=["run_id", "epoch"])
-    rows = selection.where(rows, rows[_NOISE] > 0, "runs without momentum")
+    rows = found.rows.merge(noise, on=["run_id", "epoch"])
+    rows = selection.where(rows, rows[_NOISE] > 0, "runs with λ_K above 0 at the peak of λ_H")
     size, batch = rows["run_id"].map(runs["train_size"]), rows["batch_size"]
     alpha_c = rows[_NOISE] / rows["value"] * (size - batch) / (batch * (size - 1))
     rows = rows.assign(share=rows["lr"] * (rows["value"] + alpha_c) / 2)
@@ -203,6 +204,14 @@ def peak_is_bounded(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
         f"at its peak λ_H takes {fixed(rows['share'].median())} of what the break-even condition "
         f"allows (median), {fixed(interval.value)} in the cell that takes most",
         found.stop_rule, cells.reset_index().to_dict("records"), note(found))
+
+
+def _of_plain_sgd(sweep: Sweep) -> Sweep:
+    """Its runs whose steps are η times a minibatch gradient, as in the condition."""
+    runs = sweep.runs
+    plain = edges.descends(sweep, runs) & (runs["momentum"] == 0)
+    return selection.only(sweep, selection.where(
+        runs, plain, "runs of plain SGD without momentum")["run_id"])
 
 
 @claim("break_even/batch_norm_is_not_enough", "F8", paper=_PAPER, grade="likely", bound=0.0,

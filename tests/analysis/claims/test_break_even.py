@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.claims import known
+from analysis.claims import known, selection
 from analysis.claims.claim import Verdict, judge
 from analysis.frames import load
 from tests.analysis.claims import sweeps
@@ -74,9 +74,9 @@ def test_the_slope_of_peaks_is_the_planted_one(tmp_path):
 
 
 def test_what_was_there_at_the_start_is_no_peak(tmp_path):
-    """λ starts at 100 in all runs: only what follows the first epoch is compared."""
+    """λ starts at 100 in all runs: only what follows the first step is compared."""
     sweep = sweeps.planted(tmp_path / "s", GRID, snapshots={
-        name: lambda f: np.where(f["epoch"] < 1, 100.0, bump(f, -0.5))
+        name: lambda f: np.where(f["step"] == 0, 100.0, bump(f, -0.5))
         for name in ("hessian_lambda_max", "k_lambda_max")})
     found = judge(claim("peaks_fall"), sweep)
     assert found.verdict is HOLDS
@@ -120,6 +120,28 @@ def test_the_bound_of_the_condition(share, verdict, tmp_path):
     found = judge(claim("peak_is_bounded"), sweep)
     assert found.verdict is verdict
     assert found.judgement.effects[0].interval.value == pytest.approx(share, rel=0.05)
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    ("config_train_optimizer_name", "adam"), ("config_train_optimizer_name", "nudged"),
+    ("config_train_fisher_penalty", 0.1), ("momentum", 0.9)])
+def test_the_condition_is_one_of_plain_sgd(column, value, tmp_path):
+    """Half of the runs step otherwise, ten times past the bound: they are no test of it."""
+    def other(frame):
+        return frame["seed"] % 2 == 1
+
+    plain = {"momentum": 0.0, "config_train_fisher_penalty": 0.0}.get(column, "sgd")
+    sweep = sweeps.planted(
+        tmp_path / "s", GRID.but(seeds=10), runs={
+            column: lambda f: np.where(other(f), value, plain)}, snapshots={
+            "hessian_lambda_max": lambda f: np.where(f["run_seed"] % 2, 10, 0.5) * 2
+            / f["run_lr"] * np.clip(bump(f, 0.0), 0, 1), "k_lambda_max": lambda f: 1e-9
+            + 0.0 * f["epoch"]})
+    found = judge(claim("peak_is_bounded"), sweep)
+    assert found.verdict is HOLDS
+    assert found.judgement.effects[0].units == 5
+    alone = selection.only(sweep, sweep.runs.loc[other(sweep.runs), "run_id"])
+    assert "plain SGD without momentum" in judge(claim("peak_is_bounded"), alone).needs
 
 
 @pytest.mark.parametrize(("off", "error", "verdict"), [
