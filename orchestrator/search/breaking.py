@@ -43,7 +43,7 @@ class Parting:
                     "left to compare with; begin at a smaller batch size")
         end = f", not at {self.first:g}{', where most seeds diverge' if self.diverged else ''}"
         if self.first == math.inf:
-            end = ", the end of the space"
+            end = ", the end of the space" if self.state == "found" else ""
         rest = {"open": ", still open", "given up": "; given up, since a cell failed or cannot be "
                 "compared"}.get(self.state, "")
         return f"{where}: coincides with S = {self.reference} up to S = {self.last:g}{end}{rest}"

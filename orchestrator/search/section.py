@@ -156,9 +156,8 @@ def complete(given: Any) -> dict[str, Any]:
     _check_objectives(full["sampler"], full["objectives"])
     if SAMPLERS[full["sampler"]].one_range:
         _check_range(full["sampler"], full["space"])
-    if full["sampler"] == "break_point" and full["seeds"] < 2:
-        raise InputError("break_point has one seed", key="sweep.search.seeds", fix="give two or "
-                         "more, better five: curves coincide within the noise between seeds")
+    if full["sampler"] == "break_point":
+        _check_break_point(full)
     if full["runs"] < full["seeds"]:
         raise InputError(f"a budget of {full['runs']} runs is less than one point of "
                          f"{full['seeds']} seeds", key="sweep.search.runs",
@@ -223,6 +222,17 @@ def _check_range(sampler: str, given: Mapping[str, Any]) -> None:
     if sampler == "law" and (name != "lr" or "batch_size" not in space):
         raise InputError("a law is one of lr and batch_size", key=key, fix="write lr: {log: "
                          "[0.01, 1]}, batch_size: [8, 16, 32, 64, 128]")
+
+
+def _check_break_point(full: Mapping[str, Any]) -> None:
+    if full["seeds"] < 2:
+        raise InputError("break_point has one seed", key="sweep.search.seeds", fix="give two or "
+                         "more, better five: curves coincide within the noise between seeds")
+    if full["know"]:
+        raise InputError("break_point cannot take runs of other sweeps as known: it compares the "
+                         "curves of this sweep's own tables", key="sweep.search.know",
+                         fix="leave out know; to use those runs, search under that sweep's name "
+                         "and storage")
 
 
 def _real(value: Any) -> bool:
