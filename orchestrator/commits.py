@@ -43,10 +43,13 @@ def decode(content: bytes) -> Commit:
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise CorruptCommit("its checksum is wrong")
     line, _, data = body.partition(b"\n")
-    header, sections, at = json.loads(line), {}, 0
-    for name, length in header["sections"].items():
-        sections[name] = data[at : at + length]
-        at += length
-    state = sections.pop("state")
-    parts = {n.removeprefix("table/"): b for n, b in sections.items()}
-    return Commit(header["facts"], state, parts)
+    try:
+        header, sections, at = json.loads(line), {}, 0
+        for name, length in header["sections"].items():
+            sections[name] = data[at : at + length]
+            at += length
+        state = sections.pop("state")
+        parts = {n.removeprefix("table/"): b for n, b in sections.items()}
+        return Commit(dict(header["facts"]), state, parts)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise CorruptCommit("its header is none of ours") from error

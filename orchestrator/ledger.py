@@ -23,11 +23,13 @@ import pyarrow.parquet as pq
 from analysis.errors import TableError
 from analysis.schema import TABLES
 from analysis.tables import read
+from orchestrator import records
 from orchestrator.commits import Commit, CorruptCommit, decode, encode
 from orchestrator.errors import Problem, UserError
 from orchestrator.stores import Store
 
 SCHEMA_PART = "0000-schema.parquet"
+_PACK = ("pack_id", "width", "members")
 _PUBLISHING_ORDER = ("snapshots", "spectra", "curves", "runs")
 
 
@@ -63,7 +65,7 @@ class Ledger:
             content = self.store.read(f"tables/{table}/{SCHEMA_PART}")
             if content is None:
                 raise FileNotFoundError(f"tables/{table}/{SCHEMA_PART} is missing")
-            self._schemas[table] = pq.read_schema(io.BytesIO(content))
+            self._schemas[table] = _schema_of(content, f"{self.store.where}/tables/{table}")
         return self._schemas[table]
 
     def ended_runs(self) -> set[str]:
@@ -90,8 +92,7 @@ class Ledger:
         """The packs that were begun and have not ended; halves belong to the pack they are of."""
         ended = self.ended_packs()
         for pack_id in self.store.names("packs"):
-            content = None if pack_id in ended else self.store.read(f"packs/{pack_id}/pack.json")
-            pack = json.loads(content or b"null")
+            pack = None if pack_id in ended else self.fixed(pack_id)
             if pack and ("of" not in pack or pack["of"] in ended):
                 yield pack
 
@@ -102,12 +103,12 @@ class Ledger:
         path = f"packs/{pack['pack_id']}/pack.json"
         # on one line: indenting takes json ten times as long, and a pack may have 256 members
         self.store.create(path, json.dumps(pack, sort_keys=True).encode() + b"\n")
-        return json.loads(self.store.read(path))
+        return self.fixed(pack["pack_id"]) or dict(pack)
 
     def fixed(self, pack_id: str) -> dict[str, Any] | None:
         """The pack as fixed before its first step, or None."""
-        content = self.store.read(f"packs/{pack_id}/pack.json")
-        return None if content is None else json.loads(content)
+        return records.record(self.store, f"packs/{pack_id}/pack.json", _PACK, (
+            f"move packs/{pack_id} away: running the sweep again then trains its runs anew"))
 
     def commit(self, pack_id: str, facts: Mapping[str, Any], state: bytes,
                rows: Mapping[str, Sequence[Mapping]]) -> None:
@@ -214,15 +215,8 @@ class Ledger:
         return ended
 
     def _record(self, name: str) -> dict[str, Any]:
-        content = self.store.read(f"probes/{name}")
-        try:
-            record = {} if content is None else json.loads(content)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
-            raise UserError(Problem("damaged, or not JSON", f"{self.store.where}/probes/{name}",
-                                    "move it away: the same command then makes its probe anew"))
-        return record
+        return records.record(self.store, f"probes/{name}", (), (
+            "move it away: the same command then makes its probe anew")) or {}
 
     def committed_probe(self, probe_id: str) -> Commit | None:
         """A probe's commit that was left unpublished; a damaged one is dropped."""
@@ -271,6 +265,14 @@ def _state_path(pack_id: str, segment: int) -> str:
 
 def _probe_path(probe_id: str) -> str:
     return f"probes/{probe_id}.commit"
+
+
+def _schema_of(content: bytes, folder: str) -> pa.Schema:
+    try:
+        return pq.read_schema(io.BytesIO(content))
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise UserError(Problem("damaged, or not Parquet", f"{folder}/{SCHEMA_PART}", (
+            "move the sweep's folder away, or choose another name"))) from error
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from analysis.schema import sweep_schema
-from orchestrator import costs, preflight
+from orchestrator import costs, preflight, records
 from orchestrator.cluster import Cluster
 from orchestrator.columns import config_types, monitor_columns
 from orchestrator.compaction import compact_many
@@ -214,16 +214,12 @@ def _agreed(plan: Plan, store: Store) -> Plan:
 
 def read_resolved(folder: Place) -> dict[str, Any] | None:
     """The resolved spec of a sweep's folder, or None where there is none yet."""
-    import yaml
-
-    content = open_store(folder).read("resolved.yaml")
-    return None if content is None else yaml.safe_load(content)
+    return records.resolved(open_store(folder))
 
 
 def planned_runs(folder: Place) -> set[str]:
     """The ids of the runs that the folder's newest spec names."""
-    content = open_store(folder).read("planned.txt")
-    return set() if content is None else set(content.decode().split())
+    return set(records.ids(open_store(folder), "planned.txt"))
 
 
 def analyze(
@@ -247,10 +243,10 @@ def meta(folder: Place, base_dir: Path | None = None) -> dict[str, Any]:
     """What the analysis is told of a sweep beside its tables: the grid, the spec, the claims."""
     from orchestrator import claims
 
-    spec = open_store(folder).read("spec.yaml") or b""
+    spec = records.text(open_store(folder), "spec.yaml")
     listed = (read_resolved(folder) or {}).get("claims", [])
     chosen = claims.untree(listed)
-    told = {"run_ids": sorted(planned_runs(folder)) or None, "spec": spec.decode("utf-8-sig"),
+    told = {"run_ids": sorted(planned_runs(folder)) or None, "spec": spec,
             "claims": dict(chosen), "own_claims": claims.own(chosen, base_dir or Path.cwd())}
     margin = dict(chosen).get("three_factors/ratio_law", {}).get("margin")
     return told if margin is None else {**told, "margin": margin}

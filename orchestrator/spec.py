@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import claims, probes, sections, strictyaml
+from orchestrator import claims, probes, records, sections, strictyaml
 from orchestrator.errors import Problem, UserError, gather
 from orchestrator.places import Places, override
 from orchestrator.presets import find_preset, list_presets
@@ -81,19 +81,19 @@ def load_folder(folder: Place, overrides: Sequence[str] = ()) -> Spec:
 
     The user's own modules and relative data paths are looked up in the current directory.
     """
-    import yaml
-
     store = open_store(folder)
     source = f"{store.where}/resolved.yaml"
     storage, name = parted(placed(folder))
-    tree = yaml.safe_load(store.read("resolved.yaml") or b"")
-    tree = {k: v for k, v in tree.items() if k in sections.TOP} | {
+    tree = {k: v for k, v in (records.resolved(store) or {}).items() if k in sections.TOP} | {
         "name": name, "storage": str(storage)}
-    chosen = [{name: options} for name, options in tree["measure"]["monitors"]]
-    tree["measure"] = {**tree["measure"], "monitors": chosen}
+    measure = tree.get("measure", {})
+    if isinstance(measure.get("monitors"), list):  # else what is wrong with it is told below
+        chosen = [{m[0]: m[1]} if isinstance(m, list) and len(m) == 2 and isinstance(m[0], str)
+                  else m for m in measure["monitors"]]
+        tree["measure"] = {**measure, "monitors": chosen}
     overridden, failed = override(tree, overrides)
     reader = _Reader(Places(source, tree, {}, overridden), failed)
-    text = (store.read("spec.yaml") or b"").decode("utf-8-sig")
+    text = records.text(store, "spec.yaml")
     return reader.spec(base_dir=Path.cwd(), text=text, source=source, overrides=tuple(overrides))
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator import records
 from orchestrator.errors import Problem, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.stores import Place, Store, open_store, reach
@@ -73,11 +74,11 @@ def status_of(folder: Place, *, again: bool = False) -> Status:
     if store.read("resolved.yaml") is None:
         raise UserError(Problem(f"{folder} holds no sweep", str(folder),
                                 "give <storage>/<name>, the folder that `run` printed"))
-    wanted = set((store.read("planned.txt") or b"").decode().split())
+    wanted = set(records.ids(store, "planned.txt"))
     table = read(store.folder, "runs", ["run_id", "status"]).to_pydict()
     ended = {i: s for i, s in zip(table["run_id"], table["status"], strict=True) if i in wanted}
     begun = sum(1 for _ in Ledger(store).open_packs())
-    probes = set((store.read("planned_probes.txt") or b"").decode().split())
+    probes = set(records.ids(store, "planned_probes.txt"))
     made = Ledger(store).ended_probes()
     return Status(str(folder), len(wanted), len(ended), dict(Counter(ended.values())), begun,
                   _failures(store), len(probes), len(probes & made), _probe_failures(store, made),
@@ -86,16 +87,13 @@ def status_of(folder: Place, *, again: bool = False) -> Status:
 
 def _search(store: Store) -> dict[str, Any] | None:
     """What a search has found so far, where the newest spec is one."""
-    import yaml
-
-    tree = yaml.safe_load(store.read("resolved.yaml") or b"") or {}
-    section = tree.get("sweep", {}).get("search")
+    section = (records.resolved(store) or {}).get("sweep", {}).get("search")
     if section is None:
         return None
     empty = {"told": 0, "headline": "", "over": False, "lines": []}
     try:
-        found = json.loads(store.read("search/found.json") or b"{}")
-    except ValueError:
+        found = records.record(store, "search/found.json", (), "") or {}
+    except UserError:  # it is written anew as the search goes on
         found = {}
     return {**empty, **found, "budget": section["runs"], "sampler": section["sampler"]}
 

@@ -55,7 +55,21 @@ def test_nothing_is_pickled_or_evaluated():
         assert not names & {"pickle", "cloudpickle", "dill", "marshal", "shelve"}, path
         calls = {n.func.id for n in ast.walk(ast.parse(path.read_text()))
                  if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-        assert not calls & {"eval", "exec"}, path
+        assert not calls & {"eval", "exec", "compile", "__import__"}, path
+
+
+def test_no_reader_may_unpickle():
+    """Of NumPy and torch: allow_pickle is false where it is named, and torch.load is not used."""
+    for path in FILES:
+        for call in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
+            named = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            assert named.get("allow_pickle", "False") == "False", f"{path}:{call.lineno}"
+            assert named.get("weights_only", "True") == "True", f"{path}:{call.lineno}"
+            function = ast.unparse(call.func)
+            safe = function != "torch.load" or "weights_only" in named
+            assert safe, f"{path}:{call.lineno}"
+            if function.endswith("read_array"):  # its default is to refuse; here it is said
+                assert "allow_pickle" in named, f"{path}:{call.lineno}"
 
 
 @pytest.mark.parametrize("module", LIGHT)

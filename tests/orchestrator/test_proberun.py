@@ -212,7 +212,7 @@ def test_a_damaged_record_is_told(fresh, whole, damage):
     record = LocalStore(fresh["folder"]).root / f"probes/{fresh['probe']['probe_id']}.json"
     record.chmod(0o644)
     record.write_bytes(damage)
-    with pytest.raises(UserError, match="damaged, or not JSON") as caught:
+    with pytest.raises(UserError, match="damaged, or not written by") as caught:
         ledger_of(fresh).ended_probes()
     (problem,) = caught.value.problems
     assert (problem.where, problem.fix[:12]) == (str(record), "move it away")
