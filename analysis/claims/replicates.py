@@ -5,8 +5,8 @@ what the seed adds to every cell drops out of it.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -81,3 +81,18 @@ def over(runs: pd.DataFrame, column: str, statistic: Callable[[pd.DataFrame], fl
     found = np.array([float(statistic(part)) for _, part in runs.groupby(column, sort=True)])
     known = found[np.isfinite(found)]
     return float(known.mean()) if len(known) else math.nan
+
+
+def balanced(tables: Mapping[Any, pd.DataFrame]) -> dict[Any, pd.DataFrame]:
+    """Of tables (seeds, moments), those to compare, on seeds that all of them have: chosen such
+    that seeds times tables are most, so that a table of few seeds costs the others none. Empty
+    tables are left out."""
+    sets = {key: frozenset(t.index) for key, t in tables.items() if t.size}
+    shared: set[frozenset[Any]] = set()
+    for one in sets.values():
+        shared |= {one} | {one & other for other in shared}
+    if not shared:
+        return {}
+    seeds = max(sorted(shared, key=sorted), key=lambda some: (
+        len(some) * sum(some <= one for one in sets.values()), len(some)))
+    return {key: tables[key].loc[sorted(seeds)] for key, one in sets.items() if seeds <= one}

@@ -8,6 +8,7 @@ import pytest
 
 from analysis.claims import early_steering, known
 from analysis.claims.claim import Verdict, judge
+from analysis.claims.switches import WAYS, Switched, switched
 from tests.analysis.claims import sweeps
 from tests.analysis.planted import Planted
 
@@ -168,3 +169,78 @@ def test_a_moment_each_that_diverged_leaves_none(name, tmp_path):
     found = judge(claim(name), sweep)
     assert found.verdict is UNTESTED
     assert "at which the runs of all seeds finish" in found.needs
+
+
+def only(sweep, which):
+    """The sweep with those runs alone."""
+    runs = sweep.runs[which(sweep.runs.assign(
+        share=sweep.runs["config_train_lr_schedule_at"] / EPOCHS))]
+    rows = sweep.snapshots
+    return dataclasses.replace(
+        sweep, runs=runs, snapshots=rows[rows["run_id"].isin(runs["run_id"])])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("there", [[0.0, 1.0], [0.0, 0.5, 1.0], [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]])
+def test_a_seed_that_lacks_runs_is_left_out_and_costs_the_others_nothing(name, there, tmp_path):
+    whole = alike(switches(tmp_path, 0.25, seeds=6))
+    begun, without = (judge(claim(name), only(whole, lambda runs, shares=shares: (
+        runs["seed"] < 5) | runs["share"].isin(shares))).judgement for shares in (there, []))
+    assert begun.effects == without.effects
+    assert {e.units for e in begun.effects} == {5}
+    assert "left out for want of runs that finished: seed 5" in begun.note
+    assert "left out for want" not in without.note
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_moment_that_few_seeds_ran_yet_costs_no_seed(name, tmp_path):
+    whole = alike(switches(tmp_path, 0.25))
+    begun, without = (judge(claim(name), only(whole, lambda runs, seeds=seeds: runs["seed"].isin(
+        seeds) | (runs["share"] != 0.5))).judgement for seeds in ([0, 1], []))
+    assert begun.effects == without.effects
+
+
+@pytest.mark.parametrize(("which", "pairs", "seeds"), [
+    # just begun, with a seed that the other pair has not
+    (lambda runs: runs[runs["seed"] == 0].assign(seed=9), [0], 5),
+    # its constant large rate finished in one seed alone
+    (lambda runs: runs.assign(y=runs["y"].mask((runs["seed"] > 0) & runs["share"].isin([0, 1]))),
+     [0], 5),
+    # nothing of it is measured
+    (lambda runs: runs.assign(y=np.nan), [0], 5),
+    (lambda runs: runs[runs["seed"] < 4], [0, 1], 4),  # two pairs of four seeds tell more than one
+])
+def test_a_pair_of_few_seeds_costs_the_others_nothing(which, pairs, seeds, tmp_path):
+    runs = switched(alike(switches(tmp_path, 0.25))).runs
+    both = Switched(pd.concat([runs, which(runs).assign(pair=1, large=0.7)]))
+    for way in WAYS:
+        tables = both.of(way)
+        assert list(tables) == pairs
+        assert {len(t) for t in tables.values()} == {seeds}
+    assert ("η = 0.7 and 0.03" in both.omitted) == (pairs == [0])
+    assert ("seed 4" in both.omitted) == (seeds == 4)
+
+
+def test_pairs_of_few_seeds_cost_the_orders_nothing(tmp_path):
+    runs = switched(alike(switches(tmp_path, 0.25))).runs
+    begun = runs[runs["seed"] == 0].assign(seed=9, pair=1)
+    assert early_steering._orders(pd.concat([runs, begun])).equals(early_steering._orders(runs))
+
+
+def curves_of(middles):
+    return [pd.DataFrame([[0.0, m, 1.0] for m in middles], columns=[0.0, 0.5, 1.0])]
+
+
+def test_half_times_of_a_mean_curve_have_no_interval_below_five_seeds():
+    found = early_steering.resampled(curves_of([0.6, 0.7, 0.9, 1.0]))
+    assert found.value == pytest.approx(0.25 / 0.8)
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_half_times_of_a_mean_curve_are_as_uncertain_as_student_says():
+    # the mean of five draws goes beyond 0.96 in 0.2 % of samples, beyond 0.92 in 2.2 %; the tail
+    # of a t-interval at four degrees of freedom is 0.1 %
+    found = early_steering.resampled(curves_of([0.6, 0.7, 0.8, 0.9, 1.0]))
+    assert found.value == pytest.approx(0.25 / 0.8)
+    assert found.low < 0.25 / 0.95
+    assert found.high > 0.25 / 0.65

@@ -29,3 +29,19 @@ def test_over_seeds_hands_its_range_on_and_counts_seeds_that_are_known():
     found, seeds = replicates.over_seeds(frame, lambda f: f["y"].mean(), replicates.SHARE)
     assert (seeds, found.high) == (3, 1.0)
     assert found.value == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(("seeds", "kept", "shared"), [
+    ({}, [], []),
+    ({"a": [], "b": [0, 1]}, ["b"], [0, 1]),  # an empty table costs nothing
+    ({"a": [0, 1, 2], "b": [9]}, ["a"], [0, 1, 2]),
+    ({"a": [5, 6, 7], "b": [0, 1], "c": [0, 1]}, ["b", "c"], [0, 1]),  # 2 · 2 > 3
+    ({"a": [0, 1, 2, 3], "b": [1, 2, 3]}, ["a", "b"], [1, 2, 3]),
+    ({"a": [0, 1, 2], "b": [1, 2, 3], "c": [2, 1]}, ["a", "b", "c"], [1, 2]),
+    ({"a": [0, 1], "b": [0]}, ["a"], [0, 1]),  # as many: the seeds
+])
+def test_tables_are_balanced_where_seeds_times_tables_are_most(seeds, kept, shared):
+    tables = {key: pd.DataFrame({"x": 1.0}, index=some) for key, some in seeds.items()}
+    found = replicates.balanced(tables)
+    assert list(found) == kept
+    assert all(list(t.index) == shared for t in found.values())
