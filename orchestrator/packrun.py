@@ -48,6 +48,7 @@ def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     ledger, wanted = Ledger(open_store(order["folder"])), order["pack"]
     device, base_dir = _device(order), Path(order["base_dir"])
     fixed = ledger.fixed(wanted["pack_id"])
+    begun = fixed is not None
     with phase("build"):
         pack = (building.build(fixed, base_dir, device) if fixed
                 else building.build_working(wanted, base_dir, device))
@@ -59,6 +60,10 @@ def _run_whole(order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             pack = building.build(fixed, base_dir, device)
     with phase("restore"):
         state, commit = pack.init(), ledger.newest(fixed["pack_id"])
+    ended = ledger.counts(fixed["pack_id"]) if begun and commit is None else None
+    if ended is not None:  # its worker was lost between its end and the telling of it
+        yield ended
+        return
     if commit is not None:
         ledger.publish(fixed["pack_id"], commit)
         _check_device(fixed["device_kind"], device_kind(device))

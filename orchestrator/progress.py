@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TextIO
 from analysis.labels import count
 
 PLAIN_EVERY_S = 5.0
+WHY_SHOWN = 300  # characters of Ray's own words
 
 
 @dataclass
@@ -57,6 +58,12 @@ class Progress:
         """A pack that will not end: its traceback, or why its worker was lost."""
         self.failures[pack_id] = reason
         self._packs[pack_id].fraction = 1.0
+
+    def lost(self, pack_id: str, why: str) -> None:
+        """A worker or its node was lost: what it ran goes on from its newest commit."""
+        if self._live is None:
+            self.out.write(f"{self.noun} {pack_id} lost its worker and is tried again: "
+                           f"{why[:WHY_SHOWN]}\n")
 
     def close(self) -> None:
         """The last line."""

@@ -7,11 +7,13 @@ workers themselves, so whatever Tune forgets is found again by its id.
 import itertools
 import json
 import logging
+import re
 import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster import Cluster  # isort: skip  (Ray reads its environment at import)
@@ -95,7 +97,9 @@ class _Told(tune.Callback):
 
     def on_trial_recover(self, iteration, trials, trial, **info):  # noqa: ARG002
         """A worker was lost, and its trial will be tried again: to fail, where it is given up."""
-        trial.config["given_up"] = self._losses.another(self._id(trial), _why_lost(trial))
+        one, why = self._id(trial), _why_lost(trial)
+        trial.config["given_up"] = self._losses.another(one, why)
+        self._listener.lost(one, why)
 
     def on_trial_error(self, iteration, trials, trial, **info):  # noqa: ARG002
         """Tune itself gave a trial up."""
@@ -122,7 +126,13 @@ class Losses:
 
 
 def _why_lost(trial: Any) -> str:
-    return " ".join(str(trial.get_pickled_error() or "the worker process died").split())
+    """What Ray last said, on one line: Tune notes each error in a file of the trial's."""
+    try:
+        said = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        said = ""
+    last = re.split(r"^Failure # \d+ .*$", said, flags=re.MULTILINE)[-1]
+    return " ".join(last.split()) or "the worker process died"
 
 
 class PackSearcher(Searcher):
@@ -204,6 +214,8 @@ def _run_stage(stage: Stage | GuidedStage, resources: dict[str, float],
             run_config=tune.RunConfig(
                 name="sweep", storage_path=scratch, verbose=0, log_to_file=False,
                 failure_config=tune.FailureConfig(max_failures=-1),  # see Losses
+                # Tune's folder is the driver's own: a node that saved there would fail.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[_Told(stage, idle)]),
         )
         with phase("tune"):

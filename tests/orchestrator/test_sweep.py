@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -52,6 +53,16 @@ def test_a_pack_that_raises_is_told_with_its_traceback(ended):
     error = outcome.folder / "packs" / bad.pack_id / "error.txt"
     assert error.read_text() == outcome.failures[bad.pack_id]
     assert "failed" in said
+
+
+def test_tune_saves_nothing(monkeypatch):
+    """It would save into the driver's own folder, which other nodes do not have."""
+    told = {}
+    monkeypatch.setattr(sweep.tune, "Tuner", lambda *_, **options: told.update(options) or (
+        SimpleNamespace(fit=lambda: None)))
+    sweep._run_stage(Stage([{}], ["pack"], None), {"cpu": 1.0}, lambda: None)
+    assert told["run_config"].checkpoint_config.checkpoint_at_end is False
+    assert told["run_config"].checkpoint_config.checkpoint_frequency == 0
 
 
 def test_ray_is_gone_afterwards(ended):
