@@ -5,9 +5,9 @@ Smith & Le 2018 (arXiv 1710.06451): the noise scale η N/(S(1−μ)). Jastrzębs
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ import pandas as pd
 from analysis.bootstrap import expanded
 from analysis.claims import curves, replicates, selection
 from analysis.claims.claim import Effect, Judgement, NotTested, claim
-from analysis.crossed import Interval
+from analysis.crossed import MIN_SEEDS, Interval
 from analysis.frames import Sweep
-from analysis.labels import fixed, number
+from analysis.labels import fixed, listed, number
 
 _THREE_FACTORS = "Jastrzębski et al. 2018, Three Factors Influencing Minima in SGD"
 _SMITH_LE = "Smith & Le 2018, A Bayesian Perspective on Generalization and SGD"
@@ -30,6 +30,29 @@ def _same(x: float, y: float, tolerance: float = _SAME) -> bool:
     return abs(x - y) <= tolerance * max(abs(x), abs(y))
 
 
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """``factors``: log2 β, ascending from 0. ``accuracy``: (``seeds``, factors) at the end."""
+
+    factors: np.ndarray
+    accuracy: np.ndarray
+    seeds: tuple[int, ...]
+
+    def of(self, seeds: Sequence[int]) -> "Curve":
+        """On those seeds."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        return Curve(self.factors, self.accuracy[places], tuple(seeds))
+
+    @property
+    def deviation(self) -> float:
+        """Between seeds at β = 1; not below 0.2 % (an accuracy is a count)."""
+        first = self.accuracy[:, 0]
+        return max(float(first.std(ddof=1)) if len(first) > 1 else 0.0, 2e-3)
+
+
+Families: TypeAlias = dict[tuple[int, float], dict[int, Curve]]
+
+
 @claim("linear_scaling/critical_factor_grows", "B4", paper=_THREE_FACTORS, grade="likely",
        bound=0.0, deviations=2.0,
        words="the invariance to simultaneous scaling of learning rate and batch size breaks for "
@@ -37,8 +60,8 @@ def _same(x: float, y: float, tolerance: float = _SAME) -> bool:
        test="critical factor: the β at which the mean test accuracy of (βη, βS) falls two "
             "deviations between seeds below that of β = 1 (monotone fit, read between the β on a "
             "logarithmic scale), or the largest β that all training sets have, if it lies beyond; "
-            "by how many doublings it moves with a doubling of the training set: above 0, seeds "
-            "resampled jointly; SGD, not Adam")
+            "by how many doublings it moves with a doubling of the training set: above 0, five "
+            "seeds or more resampled jointly; SGD, not Adam")
 def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement:
     """Slope of log2 min(critical factor, largest shared β) on log2 N, averaged over the ratios and
     settings in which any N breaks.
@@ -48,6 +71,9 @@ def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
     have: a factor beyond counts as the last of them, whatever N is. That shrinks the slope towards
     0 and keeps its sign if the critical factor moves one way with N; how fast it moves is then not
     identified. Where no N breaks, nothing is.
+
+    The ratios and settings are compared on seeds that all of them have (``balanced``): a seed that
+    is drawn is drawn in all. Below five seeds there is no interval.
     """
     sweep = selection.of_sgd(sweep)
     selection.levels(sweep.runs, "train_size", 2, "sizes of the training set")
@@ -56,26 +82,19 @@ def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
         raise NotTested("several batch sizes at one η/S that several sizes of the training set "
                         "share")
     largest = max(2.0 ** c.factors[-1] for by_size in families.values() for c in by_size.values())
-    limits = {key: {n: options["deviations"] * c.deviation for n, c in by_size.items()}
-              for key, by_size in families.items()}
-    families = {key: by_size for key, by_size in families.items() if any(
-        _critical(c, limits[key][n]) < c.factors[-1] for n, c in by_size.items())}
-    if not families:
+    breaking = {key: by_size for key, by_size in families.items() if any(
+        _critical(c, options["deviations"] * c.deviation) < c.factors[-1]
+        for c in by_size.values())}
+    if not breaking:
         raise NotTested(f"larger factors: accuracy holds for every N up to {number(largest)}, the "
                         "largest that all N have (a smaller smallest batch leaves room for more)")
-    count = min(len(c.accuracy) for by_size in families.values() for c in by_size.values())
-    rng = np.random.default_rng(0)
-
-    def slope(picked: np.ndarray) -> float:
-        return float(np.mean([replicates.slope(
-            np.log2(list(by_size)), [_critical(c, limits[key][n], picked)
-                                     for n, c in by_size.items()])
-            for key, by_size in families.items()]))
-
-    value = slope(np.arange(count))
-    draws = [slope(rng.integers(0, count, count)) for _ in range(_DRAWS)] if count > 1 else []
-    interval = expanded(np.array(draws), value, count - 1) if draws else Interval(
-        value, math.nan, math.nan)
+    families, lost = _balanced(breaking)
+    limits = {key: {n: options["deviations"] * c.deviation for n, c in by_size.items()}
+              for key, by_size in families.items()}
+    count = len(next(iter(next(iter(families.values())).values())).seeds)
+    interval = _resampled(lambda picked: float(np.mean([replicates.slope(
+        np.log2(list(by_size)), [_critical(c, limits[key][n], picked) for n, c in by_size.items()])
+        for key, by_size in families.items()])), count)
     rows = [{"train_size": n, "ratio": ratio, "critical_factor": 2.0 ** _critical(
         c, limits[group, ratio][n]), "largest_factor": 2.0 ** float(c.factors[-1]),
         "accuracy_at_1": float(c.accuracy[:, 0].mean()), "limit": limits[group, ratio][n]}
@@ -88,24 +107,34 @@ def critical_factor_grows(sweep: Sweep, options: Mapping[str, Any]) -> Judgement
     return Judgement(
         (Effect("doublings of the critical factor a doubling of N", interval, options["bound"],
                 "above", count),), f"accuracy holds up to a factor of {told}", "at equal epochs",
-        rows, "" if all(inside) else beyond)
+        rows, "; ".join(filter(None, (lost, "" if all(inside) else beyond))))
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """``factors``: log2 β, ascending from 0. ``accuracy``: (seeds, factors) at the end."""
+def _balanced(families: Families) -> tuple[Families, str]:
+    """The families that share seeds, on these, and in words what is left out."""
+    tables = {key: pd.DataFrame(c.accuracy, c.seeds) for key, by_size in families.items()
+              for c in list(by_size.values())[:1]}  # all N of a family have the same seeds
+    kept = {key: list(table.index) for key, table in replicates.balanced(tables).items()}
+    told = [f"η/S = {number(ratio)}" for group, ratio in families if (group, ratio) not in kept]
+    there = {seed for key in kept for seed in tables[key].index}
+    told += [f"seed {seed}" for seed in sorted(there - {s for some in kept.values() for s in some})]
+    found = {key: {n: c.of(seeds) for n, c in families[key].items()}
+             for key, seeds in kept.items()}
+    return found, (f"left out, as not all ratios have the same seeds: {listed(told)}" if told
+                   else "")
 
-    factors: np.ndarray
-    accuracy: np.ndarray
 
-    @property
-    def deviation(self) -> float:
-        """Between seeds at β = 1; not below 0.2 % (an accuracy is a count)."""
-        first = self.accuracy[:, 0]
-        return max(float(first.std(ddof=1)) if len(first) > 1 else 0.0, 2e-3)
+def _resampled(statistic: Callable[[np.ndarray], float], count: int) -> Interval:
+    """Of a statistic of ``count`` seeds, by their places; NaN ends below five: then percentiles
+    are the least and the greatest of a handful of draws."""
+    value, rng = statistic(np.arange(count)), np.random.default_rng(0)
+    if count < MIN_SEEDS:
+        return Interval(value, math.nan, math.nan)
+    draws = [statistic(rng.integers(0, count, count)) for _ in range(_DRAWS)]
+    return expanded(np.array(draws), value, count - 1)
 
 
-def _families(sweep: Sweep) -> dict[tuple[int, float], dict[int, Curve]]:
+def _families(sweep: Sweep) -> Families:
     """(group, η/S) -> N -> curve of accuracy, on the factors and seeds that all N of it have; a
     diverged run has accuracy 0."""
     runs = sweep.runs[sweep.runs["status"].isin(["finished", "diverged"])]
@@ -125,7 +154,7 @@ def _families(sweep: Sweep) -> dict[tuple[int, float], dict[int, Curve]]:
         tables = {n: t[factors].dropna() for n, t in tables.items()}
         seeds = sorted(set.intersection(*(set(t.index) for t in tables.values())))
         if len(factors) > 1 and seeds:
-            found[key] = {n: Curve(np.log2(factors), t.loc[seeds].to_numpy(float))
+            found[key] = {n: Curve(np.log2(factors), t.loc[seeds].to_numpy(float), tuple(seeds))
                           for n, t in tables.items()}
     return found
 

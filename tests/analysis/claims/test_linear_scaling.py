@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.claims import known
+from analysis.claims import known, linear_scaling
 from analysis.claims.claim import Verdict, judge
 from analysis.frames import load
 from tests.analysis.claims import sweeps
@@ -155,6 +155,40 @@ def test_seeds_that_one_size_lacks_are_left_out_of_all(tmp_path):
         runs["train_size"] > 240) | (runs["seed"] > 0))
     (effect,) = judge(claim("critical_factor_grows"), lacking).judgement.effects
     assert effect.units == 7
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(2, UNDECIDED), (4, UNDECIDED), (5, HOLDS)])
+def test_a_few_seeds_that_agree_do_not_decide_where_scaling_breaks(seeds, verdict, tmp_path):
+    found = judge(claim("critical_factor_grows"), sizes(
+        tmp_path, {240: 16, 1200: 64}, keep=lambda runs: runs["seed"] < seeds))
+    assert found.verdict is verdict
+    assert found.judgement.effects[0].units == seeds
+    if verdict is UNDECIDED:
+        assert found.decides == f"more seeds: there is no interval from {seeds}"
+
+
+def with_another_ratio(sweep, seeds):
+    """Beside it the same runs at another ratio, of those seeds (old -> new name)."""
+    more = sweep.runs[sweep.runs["seed"].isin(seeds)]
+    more = more.assign(seed=more["seed"].map(seeds), run_id=more["run_id"] + "-more",
+                       ratio_group=0.005, cell=more["cell"] + 1000)
+    return dataclasses.replace(sweep, runs=pd.concat([sweep.runs, more], ignore_index=True))
+
+
+@pytest.mark.parametrize(("seeds", "units", "lost"), [
+    ({0: 0}, 8, "η/S = 0.005"),  # just begun
+    ({0: 20, 1: 21}, 8, "η/S = 0.005"),  # of other seeds
+    ({s: s for s in range(2, 8)}, 6, "seed 0 and seed 1"),
+    ({s: s for s in range(8)}, 8, ""),
+])
+def test_a_ratio_of_few_seeds_costs_the_others_nothing(seeds, units, lost, tmp_path):
+    both = with_another_ratio(sizes(tmp_path, {240: 16, 1200: 64}), seeds)
+    families, told = linear_scaling._balanced(linear_scaling._families(both))
+    curves = [c for by_size in families.values() for c in by_size.values()]
+    assert {len(c.accuracy) for c in curves} == {units}
+    assert len({c.seeds for c in curves}) == 1  # a seed has one place in all of them
+    assert told.endswith(lost)
+    assert bool(told) == bool(lost)
 
 
 def test_adam_has_no_linear_scaling(tmp_path):
