@@ -93,7 +93,7 @@ def no_report(monkeypatch):
     import analysis.report
 
     monkeypatch.setattr(analysis.report, "write", lambda folder, _: SimpleNamespace(
-        path=folder / "report.html", verdict="", lines=[]))
+        path=folder.at("report.html"), verdict="", lines=[]))
 
 
 if __name__ == "__main__":
