@@ -216,7 +216,6 @@ def test_a_process_says_all_and_leaves_with_its_code(arguments, code, last):
     ("nowhere.yaml", (), "there is no file"), ("digits-ratoi", (), "there is no preset"),
     (None, ("-s", f"compute.gpus={gpu_count() + 1}"), "GPUs, this machine has"),
     (None, ("-s", "compute.cpus=4000"), "a trial asks for 4000 CPUs"),
-    (None, ("-s", "data={name: mnist, root: nowhere}"), "download: true"),
     (None, ("-s", "sweep.axes.seed.count=50001"), "--yes"),
     (None, ("--storage", "spec.yaml"), "is a file"),
     (None, ("--storage", "spec.yaml/below/it"), "is a file"),
@@ -237,6 +236,17 @@ def test_bad_input_is_2_and_writes_nothing(tmp_path, monkeypatch, source, argume
         assert what in done.stderr
         assert "error: " in done.stderr
         assert done.stdout == ""
+    assert tree(tmp_path) == before
+
+
+def test_data_that_are_not_here_are_planned_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny(tmp_path)
+    before, absent = tree(tmp_path), ("-s", "data={name: mnist, root: nowhere}")
+    assert "get it with -s data.download=true" in call("plan", "spec.yaml", *absent).stdout
+    refused = call("run", "--inline", "spec.yaml", *absent, code=2)
+    assert "download: true" in refused.stderr
+    assert refused.stdout == ""
     assert tree(tmp_path) == before
 
 
