@@ -58,11 +58,13 @@ def test_a_pack_that_raises_is_told_with_its_traceback(ended):
 def test_tune_saves_nothing(monkeypatch):
     """It would save into the driver's own folder, which other nodes do not have."""
     told = {}
+    monkeypatch.setattr(sweep.tune, "with_parameters", lambda trainable, **_: trainable)
     monkeypatch.setattr(sweep.tune, "Tuner", lambda *_, **options: told.update(options) or (
         SimpleNamespace(fit=lambda: None)))
     sweep._run_stage(Stage([{}], ["pack"], None), {"cpu": 1.0}, lambda: None)
     assert told["run_config"].checkpoint_config.checkpoint_at_end is False
     assert told["run_config"].checkpoint_config.checkpoint_frequency == 0
+    assert not ray.is_initialized()
 
 
 def test_ray_is_gone_afterwards(ended):
