@@ -181,7 +181,7 @@ class _Builder:
         key = self._node(event, (*path, _NOWHERE))
         del self._marks[(*path, _NOWHERE)]
         if isinstance(key, str) or len(self._problems) > told:
-            return key
+            return key if isinstance(key, str) else None
         word = event.value if isinstance(event, yaml.ScalarEvent) else "key"
         self._tell(event, f"a key must be a word, not {json.dumps(key)}",
                    f'write "{word}" if you mean the word')

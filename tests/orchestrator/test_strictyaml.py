@@ -66,6 +66,12 @@ def test_all_that_is_wrong_is_told_at_once():
         "f:1:4", "f:2:5", "f:2:10", "f:3:4", "f:4:1", "f:5:1", "f:6:1"]
 
 
+@pytest.mark.parametrize("text", [b"{&x a}: 1", b"? {!!int b: 1}\n: 2", b"? [*x]\n: 2"])
+def test_a_key_that_is_no_word_and_wrong_inside_is_told_too(text):
+    with pytest.raises(UserError):
+        load(text, "f")
+
+
 @pytest.mark.parametrize(("content", "data"), [
     ("\ufeffa: 1\n".encode(), {"a": 1}),            # a byte order mark, as some editors write
     (b"a: 1\r\nb:\r\n  - 2\r\n", {"a": 1, "b": [2]}),  # line ends of Windows
