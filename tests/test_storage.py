@@ -148,7 +148,7 @@ def test_stopped_at_any_write_it_goes_on_to_the_same_tables(cheap, monkeypatch):
     monkeypatch.setitem(SCHEMES, "faulty", faulty)
     stops = 0
     while True:
-        fault.kind, fault.at, fault.seen = ("before", "after")[stops % 2], 4 + 5 * stops, 0
+        fault.kind, fault.at, fault.seen = ("before", "after")[stops % 2], 3 + 4 * stops, 0
         try:
             orchestrator.run(cheap, storage=f"faulty://{BUCKET}/stopped", inline=True)
             break
