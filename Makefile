@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SPEC   ?= digits-ratio
 
-.PHONY: help sweep papers test test-slow test-fuzz test-cluster wheel bench bench-pack bench-curvature bench-sweep bench-scale \
+.PHONY: help sweep papers test test-slow test-faults test-fuzz test-cluster wheel bench bench-pack bench-curvature bench-sweep bench-scale \
   bench-overhead bench-measuring bench-monitors bench-gpu bench-boundary \
   bench-recommend bench-plots lint clean
 help:            ## what there is
@@ -33,6 +33,9 @@ test: $(READY)   ## the test suite, in two processes, each file in one of them
 
 test-slow: $(READY)  ## the long tests: kills at random moments, full presets
 	@$(BIN)/python -m pytest -m slow --timeout 3600
+
+test-faults: $(READY)  ## every fault at every moment of a sweep, on a disk and on S3, 300 schedules: the table
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "faults or not slow" --timeout 3600 tests/faults
 
 test-fuzz: $(READY)  ## 100,000 broken specs and 20,000 broken files: told in words, all of them
 	@$(BIN)/python -m pytest -m fuzz --timeout 7200 -s tests/test_fuzz.py

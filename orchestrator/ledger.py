@@ -23,13 +23,12 @@ import pyarrow.parquet as pq
 from analysis.errors import TableError
 from analysis.schema import TABLES
 from analysis.tables import read
-from orchestrator import records
-from orchestrator.commits import Commit, CorruptCommit, decode, encode
+from orchestrator import commits, records
+from orchestrator.commits import Commit, CorruptCommit, decode, encode, probe_path, state_path
 from orchestrator.errors import Problem, UserError
 from orchestrator.stores import Store
 
 SCHEMA_PART = "0000-schema.parquet"
-_PACK = ("pack_id", "width", "members")
 _PUBLISHING_ORDER = ("snapshots", "spectra", "curves", "runs")
 
 
@@ -64,7 +63,8 @@ class Ledger:
         if table not in self._schemas:
             content = self.store.read(f"tables/{table}/{SCHEMA_PART}")
             if content is None:
-                raise FileNotFoundError(f"tables/{table}/{SCHEMA_PART} is missing")
+                raise records.damaged(self.store, f"tables/{table}/{SCHEMA_PART}", (
+                    "move it away: running the sweep again writes it anew"))
             self._schemas[table] = _schema_of(content, f"{self.store.where}/tables/{table}")
         return self._schemas[table]
 
@@ -101,14 +101,22 @@ class Ledger:
     def begin(self, pack: Mapping[str, Any]) -> dict[str, Any]:
         """Fixes a pack before its first step; the one fixed earlier, if there is one."""
         path = f"packs/{pack['pack_id']}/pack.json"
-        # on one line: indenting takes json ten times as long, and a pack may have 256 members
-        self.store.create(path, json.dumps(pack, sort_keys=True).encode() + b"\n")
-        return self.fixed(pack["pack_id"]) or dict(pack)
+        self.store.create(path, commits.seal(pack))
+        return self._pack(pack["pack_id"], self.store.read(path))
 
     def fixed(self, pack_id: str) -> dict[str, Any] | None:
-        """The pack as fixed before its first step, or None."""
-        return records.record(self.store, f"packs/{pack_id}/pack.json", _PACK, (
-            f"move packs/{pack_id} away: running the sweep again then trains its runs anew"))
+        """The pack as fixed before its first step, or None. UserError where it is damaged."""
+        content = self.store.read(f"packs/{pack_id}/pack.json")
+        return None if content is None else self._pack(pack_id, content)
+
+    def _pack(self, pack_id: str, content: bytes | None) -> dict[str, Any]:
+        path = f"packs/{pack_id}/pack.json"
+        try:
+            return commits.unseal(content, path)
+        except CorruptCommit:
+            raise records.damaged(self.store, path, (
+                f"move packs/{pack_id} away, and tables/*/{pack_id}-*: running the sweep again "
+                "then trains its runs anew")) from None
 
     def commit(self, pack_id: str, facts: Mapping[str, Any], state: bytes,
                rows: Mapping[str, Sequence[Mapping]]) -> None:
@@ -118,8 +126,8 @@ class Ledger:
         """
         parts = {t: _parquet(pa.Table.from_pylist(list(rows[t]), self.schema(t)))
                  for t in TABLES if rows[t]}
-        path = _state_path(pack_id, facts["segment"])
-        mine = Commit(facts, state, parts)
+        path = state_path(pack_id, facts["segment"])
+        mine = Commit({**facts, "pack_id": pack_id}, state, parts)
         committed = mine if self.store.create(path, encode(mine)) else self._load(path) or mine
         if "halves" in committed.facts:
             self.newest(pack_id)  # raises, unless whoever gave the pack up came too late
@@ -136,7 +144,7 @@ class Ledger:
         keep = set() if commit.facts["last"] else {segment, segment - 1}
         for k in self._segments(pack_id):
             if k not in keep and (commit.facts["last"] or k < segment):
-                self.store.delete(_state_path(pack_id, k))
+                self.store.delete(state_path(pack_id, k))
 
     def newest(self, pack_id: str) -> Commit | None:
         """The newest whole commit of a pack: a damaged one falls back to the one before.
@@ -144,21 +152,22 @@ class Ledger:
         Halved where the pack was given up instead.
         """
         for k in sorted(self._segments(pack_id), reverse=True):
-            commit = self._load(_state_path(pack_id, k))
+            commit = self._load(state_path(pack_id, k))
             if commit is not None and "halves" not in commit.facts:
                 return commit
             # States go when what follows them is there: looked for in this order, one is found.
             if commit is not None and self._segments(pack_id) == [0] and not self._parts(pack_id):
                 raise Halved(commit.facts["halves"])
-            self.store.delete(_state_path(pack_id, k))
+            self.store.delete(state_path(pack_id, k))
         return None
 
     def halve(self, pack_id: str, halves: Sequence[Mapping]) -> Sequence[Mapping] | None:
         """Gives a pack up for its halves; those that hold, or None where it has a commit."""
         try:
             if self.newest(pack_id) is None and not self._parts(pack_id):
-                facts = {"segment": 0, "step": 0, "last": False, "halves": list(halves)}
-                self.store.create(_state_path(pack_id, 0), encode(Commit(facts, b"", {})))
+                facts = {"segment": 0, "step": 0, "last": False, "halves": list(halves),
+                         "pack_id": pack_id}
+                self.store.create(state_path(pack_id, 0), encode(Commit(facts, b"", {})))
                 self.newest(pack_id)
         except Halved as found:
             return found.halves
@@ -215,21 +224,24 @@ class Ledger:
         return ended
 
     def _record(self, name: str) -> dict[str, Any]:
-        return records.record(self.store, f"probes/{name}", (), (
-            "move it away: the same command then makes its probe anew")) or {}
+        path, fix = f"probes/{name}", "move it away: the same command then makes its probe anew"
+        found = records.record(self.store, path, (), fix)
+        if found is None:  # a folder
+            raise records.damaged(self.store, path, fix)
+        return found
 
     def committed_probe(self, probe_id: str) -> Commit | None:
         """A probe's commit that was left unpublished; a damaged one is dropped."""
-        commit = self._load(_probe_path(probe_id))
+        commit = self._load(probe_path(probe_id))
         if commit is None:
-            self.store.delete(_probe_path(probe_id))
+            self.store.delete(probe_path(probe_id))
         return commit
 
     def commit_probe(self, record: Mapping[str, Any], rows: Sequence[Mapping]) -> None:
         """Commits and publishes a probe; adopts what another writer committed first."""
         parts = {"curves": _parquet(pa.Table.from_pylist(list(rows), self.schema("curves")))}
         mine = Commit({**record, "rows": len(rows)}, b"", parts if rows else {})
-        path = _probe_path(record["probe_id"])
+        path = probe_path(record["probe_id"])
         self.publish_probe(mine if self.store.create(path, encode(mine))
                            else self._load(path) or mine)
 
@@ -240,7 +252,7 @@ class Ledger:
             self.store.create(f"tables/{table}/{probe_id}-0.parquet", part)
         record = json.dumps(dict(commit.facts), indent=1, sort_keys=True).encode() + b"\n"
         self.store.create(f"probes/{probe_id}.json", record)
-        self.store.delete(_probe_path(probe_id))
+        self.store.delete(probe_path(probe_id))
 
     def _parts(self, pack_id: str) -> bool:
         """Whether rows of a pack are published, those of its halves aside."""
@@ -254,17 +266,9 @@ class Ledger:
     def _load(self, path: str) -> Commit | None:
         content = self.store.read(path)
         try:
-            return None if content is None else decode(content)
+            return None if content is None else decode(content, path)
         except CorruptCommit:
             return None
-
-
-def _state_path(pack_id: str, segment: int) -> str:
-    return f"packs/{pack_id}/state-{segment}.bin"
-
-
-def _probe_path(probe_id: str) -> str:
-    return f"probes/{probe_id}.commit"
 
 
 def _schema_of(content: bytes, folder: str) -> pa.Schema:

@@ -27,7 +27,7 @@ def resolved(store: Store) -> dict[str, Any] | None:
         tree = None
     maps = ("data", "model", "train", "measure", "sweep")
     if not isinstance(tree, dict) or not all(isinstance(tree.get(n, {}), dict) for n in maps):
-        raise _damaged(store, "resolved.yaml",
+        raise damaged(store, "resolved.yaml",
                        "move it away: running the sweep's spec again writes it anew")
     return tree
 
@@ -42,7 +42,7 @@ def text(store: Store, path: str) -> str:
     try:
         return (store.read(path) or b"").decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _damaged(store, path, "move it away: running the sweep's spec again writes it "
+        raise damaged(store, path, "move it away: running the sweep's spec again writes it "
                        "anew") from None
 
 
@@ -56,9 +56,10 @@ def record(store: Store, path: str, keys: Sequence[str], fix: str) -> dict[str, 
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, Mapping) or not all(key in found for key in keys):
-        raise _damaged(store, path, fix)
+        raise damaged(store, path, fix)
     return dict(found)
 
 
-def _damaged(store: Store, path: str, fix: str) -> UserError:
+def damaged(store: Store, path: str, fix: str) -> UserError:
+    """What is said of a file that is not as it was written."""
     return UserError(Problem("damaged, or not written by sgdscope", f"{store.where}/{path}", fix))
