@@ -1,5 +1,6 @@
 """Broken specs and broken files from seeds: the same ones on every machine."""
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ def _changed(luck: random.Random) -> object:
                 node.pop(last, None)
             else:
                 key = last if luck.random() < 0.7 else luck.choice(places)[-1]
-                node[str(key)] = luck.choice(VALUES)
+                node[str(key)] = copy.deepcopy(luck.choice(VALUES))
         elif isinstance(node, list) and isinstance(last, int) and last < len(node):
-            node[last] = luck.choice(VALUES)
+            node[last] = copy.deepcopy(luck.choice(VALUES))
     return tree
