@@ -420,7 +420,7 @@ def unbroken_preset(tmp_path_factory: pytest.TempPathFactory, scratch: Path) -> 
 def test_a_sweep_on_ray_killed_ten_times_has_the_tables_of_an_unbroken_one(
         tmp_path, scratch, unbroken_preset, capsys):
     whole, seconds = unbroken_preset
-    drawn = random.Random(SEED)  # noqa: S311
+    drawn = random.Random(SEED)
     prepare(_plan(tmp_path), every=2)
     folder, lines, inside = tmp_path / PRESET, [f"unbroken: {seconds:.0f} s"], 0
     for k in range(EARLY + LATER):

@@ -52,7 +52,7 @@ def two_cores_and_an_empty_cache(monkeypatch, tmp_path):
 
 
 def test_packing_is_a_partition_and_its_ids_are_distinct():
-    source = random.Random(0)  # noqa: S311
+    source = random.Random(0)
     runs = [run(i, train__batch_size=source.choice([8, 16, 32]), seed=i) for i in range(101)]
     found = packs(runs)
     members = [m.run_id for p in found for m in p.members]

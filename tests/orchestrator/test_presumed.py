@@ -40,7 +40,8 @@ def test_every_preset_tells_what_it_costs(name, tmp_path):
 def linear(tmp_path, **data):
     return tiny(tmp_path, data={"name": "mnist", "root": str(tmp_path / "none"), **data},
                 train={"epochs": 10, "batch_size": 100},
-                measure={"when": {"early": None, "initial": False}, "set_size": 100, "monitors": []})
+                measure={"when": {"early": None, "initial": False}, "set_size": 100,
+                         "monitors": []})
 
 
 def test_operations_are_counted(tmp_path):
