@@ -25,11 +25,19 @@ def resolved(store: Store) -> dict[str, Any] | None:
         tree = yaml.safe_load(content)
     except (yaml.YAMLError, *_LEAKS):
         tree = None
-    maps = ("data", "model", "train", "measure", "sweep")
-    if not isinstance(tree, dict) or not all(isinstance(tree.get(n, {}), dict) for n in maps):
+    if not _is_tree(tree):
         raise damaged(store, "resolved.yaml",
                        "move it away: running the sweep's spec again writes it anew")
     return tree
+
+
+def _is_tree(tree: Any) -> bool:
+    maps = ("data", "model", "train", "measure", "sweep")
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(n, {}), dict) for n in maps):
+        return False
+    search = tree.get("sweep", {}).get("search")
+    return search is None or (isinstance(search, dict) and isinstance(search.get("sampler"), str)
+                              and isinstance(search.get("runs"), int) and search["runs"] > 0)
 
 
 def ids(store: Store, path: str) -> list[str]:

@@ -95,6 +95,7 @@ def _search(store: Store) -> dict[str, Any] | None:
         found = records.record(store, "search/found.json", (), "") or {}
     except UserError:  # it is written anew as the search goes on
         found = {}
+    found = {k: v for k, v in found.items() if isinstance(v, type(empty.get(k, v)))}
     return {**empty, **found, "budget": section["runs"], "sampler": section["sampler"]}
 
 

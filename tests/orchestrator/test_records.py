@@ -10,7 +10,9 @@ RUBBISH = [b"[" * 3_000, b"\xff\xfe", b"[1]", b"3", b'"x"', b"a: 2024-13-45", b"
            b"a: !!bool maybe", b"a: !!timestamp x", b'a: !!int ""', b"{", b"\0", b"\t- a"]
 
 
-@pytest.mark.parametrize("content", [*RUBBISH, b"measure: 3", b"!!python/object/apply:os.abort []"])
+@pytest.mark.parametrize("content", [
+    *RUBBISH, b"measure: 3", b"sweep: {search: {runs: x}}", b"sweep: {search: {runs: 0, sampler: a}}",
+    b"!!python/object/apply:os.abort []"])
 def test_a_resolved_spec_that_is_none(tmp_path, content):
     (tmp_path / "resolved.yaml").write_bytes(content)
     with pytest.raises(UserError, match="damaged, or not written by sgdscope") as caught:
