@@ -11,7 +11,8 @@ RUBBISH = [b"[" * 3_000, b"\xff\xfe", b"[1]", b"3", b'"x"', b"a: 2024-13-45", b"
 
 
 @pytest.mark.parametrize("content", [
-    *RUBBISH, b"measure: 3", b"sweep: {search: {runs: x}}", b"sweep: {search: {runs: 0, sampler: a}}",
+    *RUBBISH, b"measure: 3", b"sweep: {search: {runs: x}}",
+    b"sweep: {search: {runs: 0, sampler: a}}",
     b"!!python/object/apply:os.abort []"])
 def test_a_resolved_spec_that_is_none(tmp_path, content):
     (tmp_path / "resolved.yaml").write_bytes(content)
