@@ -35,10 +35,10 @@ def pytest_terminal_summary(terminalreporter):
     storages = sorted({storage for _, _, storage in cases})
     terminalreporter.section("faults")
     head = "".join(f"{s:>12}" for s in storages)
-    terminalreporter.write_line(f"{'kind':26}{'moment':16}{head}")
+    terminalreporter.write_line(f"{'kind':34}{'moment':22}{head}")
     for kind, moment in sorted({(k, m) for k, m, _ in cases}):
         counts = "".join(f"{cases[kind, moment, s] or '-':>12}" for s in storages)
-        terminalreporter.write_line(f"{kind:26}{moment:16}{counts}")
+        terminalreporter.write_line(f"{kind:34}{moment:22}{counts}")
     sums = "".join(f"{sum(n for c, n in cases.items() if c[2] == s):>12}" for s in storages)
-    terminalreporter.write_line(f"{'all':26}{'':16}{sums}")
+    terminalreporter.write_line(f"{'all':34}{'':22}{sums}")
     terminalreporter.write_line(f"{cases.total()} cases")

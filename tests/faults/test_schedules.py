@@ -17,7 +17,7 @@ from tests.faults.work import judged, sweep, unbroken
 from tests.faults.world import FATES, World
 
 pytestmark = pytest.mark.usefixtures("no_computing")
-SEEDS, SOME = 300, 25
+SEEDS, SOME = 300, 16
 MOST_CALLS = 20_000
 
 
